@@ -1,0 +1,83 @@
+import { LitestreamError } from './errors.ts';
+
+/** Node fires timers above this delay at once; longer waits are re-armed. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/** Handle of a pending {@link Clock.timer}. */
+export interface TimerHandle {
+  cancel(): void;
+}
+
+/**
+ * The only source of time. Injected everywhere, so that tests run days in milliseconds.
+ *
+ * `now` is wall-clock time in whole milliseconds since the Unix epoch and may jump; `monotonic` is in milliseconds with
+ * fraction, never goes back, and is the one to measure durations with.
+ */
+export interface Clock {
+  now(): number;
+  monotonic(): number;
+  /** Calls back once after `ms` (any size; values below 0 count as 0). */
+  timer(ms: number, callback: () => void): TimerHandle;
+}
+
+/** Real time. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  timer(ms, callback) {
+    const due = performance.now() + Math.max(0, ms);
+    let handle: NodeJS.Timeout;
+    const arm = (): void => {
+      const left = due - performance.now();
+      handle =
+        left > TIMER_MS_MAX
+          ? setTimeout(arm, TIMER_MS_MAX)
+          : setTimeout(callback, Math.max(0, left));
+    };
+    arm();
+    return { cancel: () => clearTimeout(handle) };
+  },
+};
+
+/** The error with which an aborted wait ends. */
+export function abortError(signal?: AbortSignal): LitestreamError {
+  const reason: unknown = signal?.reason;
+  if (reason instanceof LitestreamError) return reason;
+  return new LitestreamError('ERR_ABORTED', 'context canceled', { cause: reason });
+}
+
+/** @throws LitestreamError `ERR_ABORTED` if the signal has fired. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw abortError(signal);
+}
+
+/**
+ * Waits `ms` milliseconds.
+ *
+ * @throws LitestreamError `ERR_ABORTED` as soon as the signal fires.
+ */
+export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted === true) {
+      reject(abortError(signal));
+      return;
+    }
+    const onAbort = (): void => {
+      timer.cancel();
+      reject(abortError(signal));
+    };
+    const timer = clock.timer(ms, () => {
+      signal?.removeEventListener('abort', onAbort);
+      resolve();
+    });
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+/** Lets the event loop take one turn. */
+export function yieldToLoop(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}

@@ -1,0 +1,239 @@
+import { constants, type BigIntStats } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { isMissing, osError, osErrorCode } from './os-error.ts';
+
+/** What a caller may want to know about a path. */
+export interface FileStat {
+  readonly kind: 'file' | 'directory' | 'other';
+  /** Bytes. */
+  readonly size: number;
+  /** Milliseconds since the Unix epoch, with fraction. */
+  readonly mtimeMs: number;
+  /** Permission bits only (0o7777). */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly dev: bigint;
+  readonly ino: bigint;
+}
+
+/** Permission bits and owner that a new file or folder should take; the owner is set where that is allowed. */
+export interface Ownership {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** An open file. Writes are complete or throw. */
+export interface OpenFile {
+  readonly fd: number;
+  read(label: string, target: Uint8Array, position: number): Promise<number>;
+  write(label: string, bytes: Uint8Array, position: number): Promise<void>;
+  sync(label: string): Promise<void>;
+  truncate(label: string, size: number): Promise<void>;
+  /** Sets access and modification time. */
+  setTimes(label: string, ms: number): Promise<void>;
+  setOwner(label: string, owner: Ownership): Promise<void>;
+  stat(label: string): Promise<FileStat>;
+  close(): Promise<void>;
+}
+
+export type OpenMode = 'read' | 'write' | 'create' | 'create-new';
+
+/**
+ * The file operations of everything that is not SQLite. Each call carries a label (`l0:rename`) so that a test can fail or
+ * stop exactly that one. Errors are `LitestreamError`s in the reference's words with `details.errno`.
+ *
+ * Never to be used on a managed database or its `-shm`: closing any descriptor of those drops SQLite's locks.
+ */
+export interface FileSystem {
+  /** `create` truncates an existing file; `create-new` fails with EEXIST; `write` opens an existing one for writing. */
+  open(label: string, path: string, mode: OpenMode, permissions?: number): Promise<OpenFile>;
+  rename(label: string, from: string, to: string): Promise<void>;
+  /** A missing file counts as removed. */
+  remove(label: string, path: string): Promise<void>;
+  removeTree(label: string, path: string): Promise<void>;
+  /** Names in a folder, unsorted; a missing folder is empty. */
+  list(label: string, path: string): Promise<string[]>;
+  /** Undefined if nothing is there. */
+  stat(label: string, path: string): Promise<FileStat | undefined>;
+  /** Creates a folder and its missing parents; each new one gets the ownership. Mode 0700 without one. */
+  makeDirectory(label: string, path: string, owner?: Ownership): Promise<void>;
+  /** Makes names in a folder durable. Silently does nothing where the platform cannot. */
+  syncDirectory(label: string, path: string): Promise<void>;
+  /** Copies a file's bytes in the kernel, replacing the target. */
+  copy(label: string, from: string, to: string): Promise<void>;
+  /** Bytes a normal user may still write on the path's file system. */
+  freeBytes(label: string, path: string): Promise<number>;
+}
+
+const FLAGS: Readonly<Record<OpenMode, number>> = {
+  read: constants.O_RDONLY,
+  write: constants.O_RDWR,
+  create: constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC,
+  'create-new': constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
+};
+
+function toFileStat(stats: BigIntStats): FileStat {
+  return {
+    kind: stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other',
+    size: Number(stats.size),
+    mtimeMs: Number(stats.mtimeNs) / 1e6,
+    mode: Number(stats.mode) & 0o7777,
+    uid: Number(stats.uid),
+    gid: Number(stats.gid),
+    dev: stats.dev,
+    ino: stats.ino,
+  };
+}
+
+/** Runs a system call and translates its error. */
+async function call<T>(operation: string, path: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    throw osError(operation, path, error);
+  }
+}
+
+class NodeFile implements OpenFile {
+  readonly #handle: fs.FileHandle;
+  readonly #path: string;
+
+  constructor(handle: fs.FileHandle, path: string) {
+    this.#handle = handle;
+    this.#path = path;
+  }
+
+  get fd(): number {
+    return this.#handle.fd;
+  }
+
+  async read(_label: string, target: Uint8Array, position: number): Promise<number> {
+    let done = 0;
+    while (done < target.length) {
+      const { bytesRead } = await call('read', this.#path, () =>
+        this.#handle.read(target, done, target.length - done, position + done),
+      );
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    return done;
+  }
+
+  async write(_label: string, bytes: Uint8Array, position: number): Promise<void> {
+    let done = 0;
+    while (done < bytes.length) {
+      const { bytesWritten } = await call('write', this.#path, () =>
+        this.#handle.write(bytes, done, bytes.length - done, position + done),
+      );
+      done += bytesWritten;
+    }
+  }
+
+  async sync(_label: string): Promise<void> {
+    await call('fsync', this.#path, () => this.#handle.sync());
+  }
+
+  async truncate(_label: string, size: number): Promise<void> {
+    await call('truncate', this.#path, () => this.#handle.truncate(size));
+  }
+
+  async setTimes(_label: string, ms: number): Promise<void> {
+    await call('chtimes', this.#path, () => this.#handle.utimes(ms / 1000, ms / 1000));
+  }
+
+  async setOwner(_label: string, owner: Ownership): Promise<void> {
+    await call('chmod', this.#path, () => this.#handle.chmod(owner.mode));
+    try {
+      await this.#handle.chown(owner.uid, owner.gid);
+    } catch {
+      // Only root may give files away; the content matters, not the owner.
+    }
+  }
+
+  async stat(_label: string): Promise<FileStat> {
+    return toFileStat(await call('stat', this.#path, () => this.#handle.stat({ bigint: true })));
+  }
+
+  async close(): Promise<void> {
+    await call('close', this.#path, () => this.#handle.close());
+  }
+}
+
+async function makeOwnedDirectory(path: string, owner: Ownership | undefined): Promise<void> {
+  try {
+    await fs.mkdir(path, owner?.mode ?? 0o700);
+  } catch (error) {
+    if (osErrorCode(error) === 'EEXIST') {
+      if ((await fs.stat(path)).isDirectory()) return;
+      throw osError('mkdir', path, Object.assign(new Error('not a directory'), { code: 'ENOTDIR' }));
+    }
+    if (!isMissing(error) || dirname(path) === path) throw osError('mkdir', path, error);
+    await makeOwnedDirectory(dirname(path), owner);
+    await makeOwnedDirectory(path, owner);
+    return;
+  }
+  if (owner === undefined) return;
+  await call('chmod', path, () => fs.chmod(path, owner.mode));
+  try {
+    await fs.chown(path, owner.uid, owner.gid);
+  } catch {
+    // As for files: only root may.
+  }
+}
+
+/** The real file system. */
+export const nodeFileSystem: FileSystem = {
+  async open(_label, path, mode, permissions) {
+    return new NodeFile(
+      await call('open', path, () => fs.open(path, FLAGS[mode], permissions ?? 0o666)),
+      path,
+    );
+  },
+  async rename(_label, from, to) {
+    await call('rename', `${from} ${to}`, () => fs.rename(from, to));
+  },
+  async remove(_label, path) {
+    await call('remove', path, () => fs.rm(path, { force: true }));
+  },
+  async removeTree(_label, path) {
+    await call('remove', path, () => fs.rm(path, { force: true, recursive: true }));
+  },
+  async list(_label, path) {
+    try {
+      return await fs.readdir(path);
+    } catch (error) {
+      if (isMissing(error)) return [];
+      throw osError('open', path, error);
+    }
+  },
+  async stat(_label, path) {
+    try {
+      return toFileStat(await fs.stat(path, { bigint: true }));
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw osError('stat', path, error);
+    }
+  },
+  async makeDirectory(_label, path, owner) {
+    await makeOwnedDirectory(path, owner);
+  },
+  async syncDirectory(_label, path) {
+    if (process.platform === 'win32') return;
+    const handle = await call('open', path, () => fs.open(path, constants.O_RDONLY));
+    try {
+      await call('fsync', path, () => handle.sync());
+    } finally {
+      await handle.close();
+    }
+  },
+  async copy(_label, from, to) {
+    await call('copy', `${from} ${to}`, () => fs.copyFile(from, to));
+  },
+  async freeBytes(_label, path) {
+    const stats = await call('statfs', path, () => fs.statfs(path));
+    return stats.bavail * stats.bsize;
+  },
+};

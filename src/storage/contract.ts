@@ -1,0 +1,87 @@
+import type { Txid } from '../formats/ltx/index.ts';
+
+/** One LTX file of a replica, as a listing or a finished write reports it. */
+export interface FileInfo {
+  /** 0 = raw, 1…8 = compacted, 9 = snapshots. */
+  readonly level: number;
+  readonly minTxid: Txid;
+  /** Inclusive. */
+  readonly maxTxid: Txid;
+  /** Bytes. */
+  readonly size: number;
+  /** Milliseconds since the Unix epoch; see {@link ListOptions.accurateTimes}. */
+  readonly createdAt: number;
+}
+
+/** What names one file in a replica. */
+export type FileKey = Pick<FileInfo, 'level' | 'minTxid' | 'maxTxid'>;
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ListOptions extends CallOptions {
+  /** Only files with `minTxid >= seek`. A lower bound, never a name prefix. */
+  readonly seek?: Txid | undefined;
+  /** True: `createdAt` is the time from the LTX header (or what the layout stores of it). False: a cheap time will do. */
+  readonly accurateTimes?: boolean | undefined;
+}
+
+export interface ReadOptions extends CallOptions {
+  /** First byte, default 0. */
+  readonly offset?: number | undefined;
+  /** Number of bytes; 0 or absent = to the end. */
+  readonly size?: number | undefined;
+}
+
+/** The bytes of a file to be written. May be asked for its stream more than once (retries). */
+export interface WriteSource {
+  /** Exact number of bytes that {@link stream} yields. */
+  readonly size: number;
+  /** The same bytes as a local file that does not change during the write, if there is one. */
+  readonly path?: string | undefined;
+  stream(signal?: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Where the files of one replica live. Implementations hold no state that a new instance could not rebuild, may be used
+ * concurrently, and translate every error of their service into a `LitestreamError` with one of the codes
+ * `ERR_STORAGE_NOT_FOUND`, `ERR_STORAGE_DENIED`, `ERR_STORAGE_TEMPORARY`, `ERR_DISK_FULL`, `ERR_STORAGE`, `ERR_ABORTED`.
+ *
+ * Every call ends within a bound of the provider's own, or when its signal fires.
+ */
+export interface ReplicaClient {
+  /** `file`, `s3`, `gs`, `abs`, `oss`, `sftp`, `nats`, `webdav`, `memory`. */
+  readonly type: string;
+  /** What distinguishes this location from others, without secrets: two clients with equal locations share files. */
+  readonly location: string;
+
+  /** Idempotent; every other call does it by itself when needed. */
+  init(options?: CallOptions): Promise<void>;
+
+  /**
+   * Well-formed files of one level in ascending (minTxid, maxTxid) order; other names are skipped silently, a level that does
+   * not exist is empty. An error while listing is thrown from the iterator, never mistaken for its end.
+   */
+  list(level: number, options?: ListOptions): AsyncIterable<FileInfo>;
+
+  /** Streams a file's bytes. @throws `ERR_STORAGE_NOT_FOUND` if it does not exist (when called or while reading). */
+  read(key: FileKey, options?: ReadOptions): AsyncIterable<Uint8Array>;
+
+  /**
+   * Stores a file: visible under its name atomically and complete, or not at all; an existing one is replaced. Reads the LTX
+   * header for the creation time, demands nothing more of the content, and propagates an error of the source.
+   */
+  write(key: FileKey, source: WriteSource, options?: CallOptions): Promise<FileInfo>;
+
+  /** Deletes files; a missing one counts as deleted. */
+  delete(keys: readonly FileKey[], options?: CallOptions): Promise<void>;
+
+  /** Deletes everything below the replica's path, data of other layouts included. */
+  deleteAll(options?: CallOptions): Promise<void>;
+
+  /** The local path of a file, where files are local (lets readers use positioned reads); otherwise undefined. */
+  localPath?(key: FileKey): string;
+
+  close(): Promise<void>;
+}

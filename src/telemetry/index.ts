@@ -1,0 +1,68 @@
+/**
+ * Names and shapes of what the program reports. Core code receives a {@link Logger} and a {@link Metrics}; the default is
+ * silence.
+ */
+
+/** Severity, as in the reference: trace −8, debug −4, info 0, warn 4, error 8. */
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
+
+/** A duration to be printed in Go's form (`1m30s`) in text logs and as integer nanoseconds in JSON logs. */
+export class DurationValue {
+  readonly ms: number;
+  constructor(ms: number) {
+    this.ms = ms;
+  }
+}
+
+/**
+ * Attribute values: TXIDs are passed as `bigint` (printed as 16 hex digits), durations as {@link DurationValue}, errors as
+ * Error objects, groups as nested plain objects. `undefined` attributes are left out.
+ */
+export type LogValue =
+  | string
+  | number
+  | boolean
+  | bigint
+  | Error
+  | DurationValue
+  | readonly string[]
+  | { readonly [key: string]: LogValue | undefined }
+  | undefined;
+
+/** Ordered attributes of one record. */
+export type LogAttributes = Readonly<Record<string, LogValue>>;
+
+/** Receives log records. Message texts are constant strings; what varies is an attribute. */
+export interface Logger {
+  log(level: LogLevel, message: string, attributes?: LogAttributes): void;
+  /** True if records of this level are written: guards the building of expensive attributes. */
+  enabled(level: LogLevel): boolean;
+  /** A logger whose records start with these attributes. */
+  with(attributes: LogAttributes): Logger;
+}
+
+/** Metric labels: `db` (path), `mode`, `status`, `replica`. */
+export type MetricLabels = Readonly<Record<string, string>>;
+
+/** Counters and gauges by name (`litestream_…`). */
+export interface Metrics {
+  add(name: string, labels: MetricLabels, value: number): void;
+  set(name: string, labels: MetricLabels, value: number): void;
+}
+
+export const noopLogger: Logger = {
+  log() {
+    // Silence is the default of an embedded engine.
+  },
+  enabled: () => false,
+  with: () => noopLogger,
+};
+
+export const noopMetrics: Metrics = {
+  add() {
+    // Nobody listens.
+  },
+  set() {
+    // Nobody listens.
+  },
+};
