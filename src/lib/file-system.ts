@@ -79,7 +79,8 @@ function toFileStat(stats: BigIntStats): FileStat {
   return {
     kind: stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other',
     size: Number(stats.size),
-    mtimeMs: Number(stats.mtimeNs) / 1e6,
+    // Through microseconds: nanoseconds since 1970 exceed 2^53 and would turn 474 ms into 473.9998.
+    mtimeMs: Number(stats.mtimeNs / 1000n) / 1000,
     mode: Number(stats.mode) & 0o7777,
     uid: Number(stats.uid),
     gid: Number(stats.gid),
@@ -168,7 +169,11 @@ async function makeOwnedDirectory(path: string, owner: Ownership | undefined): P
   } catch (error) {
     if (osErrorCode(error) === 'EEXIST') {
       if ((await fs.stat(path)).isDirectory()) return;
-      throw osError('mkdir', path, Object.assign(new Error('not a directory'), { code: 'ENOTDIR' }));
+      throw osError(
+        'mkdir',
+        path,
+        Object.assign(new Error('not a directory'), { code: 'ENOTDIR' }),
+      );
     }
     if (!isMissing(error) || dirname(path) === path) throw osError('mkdir', path, error);
     await makeOwnedDirectory(dirname(path), owner);
