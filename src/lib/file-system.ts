@@ -32,7 +32,7 @@ export interface OpenFile {
   write(label: string, bytes: Uint8Array, position: number): Promise<void>;
   sync(label: string): Promise<void>;
   truncate(label: string, size: number): Promise<void>;
-  /** Sets access and modification time. */
+  /** Sets access and modification time: never below the wanted millisecond, and less than half a microsecond above. */
   setTimes(label: string, ms: number): Promise<void>;
   setOwner(label: string, owner: Ownership): Promise<void>;
   stat(label: string): Promise<FileStat>;
@@ -98,6 +98,18 @@ async function call<T>(operation: string, path: string, run: () => Promise<T>): 
   }
 }
 
+/**
+ * Seconds as Node takes them. A double holds present times in steps of 238 ns, so most milliseconds are missed; the next
+ * step above is taken, because readers that cut off fractions must not see the millisecond before.
+ */
+function secondsNotBelow(ms: number): number {
+  const seconds = ms / 1000;
+  const wantedMs = ms - Math.floor(seconds) * 1000;
+  return (seconds - Math.floor(seconds)) * 1000 < wantedMs
+    ? seconds + Math.abs(seconds) * Number.EPSILON
+    : seconds;
+}
+
 class NodeFile implements OpenFile {
   readonly #handle: fs.FileHandle;
   readonly #path: string;
@@ -142,7 +154,8 @@ class NodeFile implements OpenFile {
   }
 
   async setTimes(_label: string, ms: number): Promise<void> {
-    await call('chtimes', this.#path, () => this.#handle.utimes(ms / 1000, ms / 1000));
+    const seconds = secondsNotBelow(ms);
+    await call('chtimes', this.#path, () => this.#handle.utimes(seconds, seconds));
   }
 
   async setOwner(_label: string, owner: Ownership): Promise<void> {

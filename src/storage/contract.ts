@@ -1,4 +1,5 @@
 import type { Txid } from '../formats/ltx/index.ts';
+import type { Ownership } from '../lib/file-system.ts';
 
 /** One LTX file of a replica, as a listing or a finished write reports it. */
 export interface FileInfo {
@@ -15,6 +16,9 @@ export interface FileInfo {
 
 /** What names one file in a replica. */
 export type FileKey = Pick<FileInfo, 'level' | 'minTxid' | 'maxTxid'>;
+
+/** What names one file to be read. The size from its listing, if given, lets a reader notice a stream that ends early. */
+export type ReadKey = FileKey & { readonly size?: number | undefined };
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
@@ -43,6 +47,12 @@ export interface WriteSource {
   stream(signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
+/** What new files and folders of a replica take over from the database and its folder, where files are local. */
+export interface ReplicaOwnership {
+  readonly file?: Ownership | undefined;
+  readonly directory?: Ownership | undefined;
+}
+
 /**
  * Where the files of one replica live. Implementations hold no state that a new instance could not rebuild, may be used
  * concurrently, and translate every error of their service into a `LitestreamError` with one of the codes
@@ -65,8 +75,12 @@ export interface ReplicaClient {
    */
   list(level: number, options?: ListOptions): AsyncIterable<FileInfo>;
 
-  /** Streams a file's bytes. @throws `ERR_STORAGE_NOT_FOUND` if it does not exist (when called or while reading). */
-  read(key: FileKey, options?: ReadOptions): AsyncIterable<Uint8Array>;
+  /**
+   * Streams a file's bytes; fewer than asked for if the file ends first. Each chunk belongs to the caller.
+   *
+   * @throws LitestreamError `ERR_STORAGE_NOT_FOUND` if it does not exist (while reading).
+   */
+  read(key: ReadKey, options?: ReadOptions): AsyncIterable<Uint8Array>;
 
   /**
    * Stores a file: visible under its name atomically and complete, or not at all; an existing one is replaced. Reads the LTX

@@ -1,0 +1,25 @@
+export type {
+  CallOptions,
+  FileInfo,
+  FileKey,
+  ListOptions,
+  ReadKey,
+  ReadOptions,
+  ReplicaClient,
+  ReplicaOwnership,
+  WriteSource,
+} from './contract.ts';
+export { headerTimestamp } from './header-time.ts';
+export { cleanPath, joinPath, layoutFor, type Layout, type ReplicaType } from './layouts.ts';
+export {
+  openFileReplica,
+  openReplica,
+  openReplicaClient,
+  type FileReplicaSettings,
+  type ReplicaClientOptions,
+  type ReplicaSettings,
+} from './registry.ts';
+export { bytesSource, fileSource } from './sources.ts';
+export { abortable, collect, concatBytes, mapOrdered, readAll, readRange } from './streams.ts';
+export { isUrl, parseReplicaUrl, redactUrl, type ParsedReplicaUrl } from './url.ts';
+export { resumableReads, type ResumableReadPorts } from './wrappers/resumable-read.ts';

@@ -1,0 +1,322 @@
+import { dirname, resolve } from 'node:path';
+import { formatTxid, matchFileName, type Txid } from '../../../formats/ltx/index.ts';
+import { throwIfAborted } from '../../../lib/clock.ts';
+import { LitestreamError } from '../../../lib/errors.ts';
+import type { FileStat, FileSystem, OpenFile, Ownership } from '../../../lib/file-system.ts';
+import { Mutex } from '../../../lib/mutex.ts';
+import { isMissing, osError, osErrorCode } from '../../../lib/os-error.ts';
+import type {
+  CallOptions,
+  FileInfo,
+  FileKey,
+  ListOptions,
+  ReadOptions,
+  ReplicaClient,
+  ReplicaOwnership,
+  WriteSource,
+} from '../../contract.ts';
+import { headerTimestamp, LTX_HEADER_SIZE } from '../../header-time.ts';
+import { joinPath, layoutFor } from '../../layouts.ts';
+import { abortable, mapOrdered } from '../../streams.ts';
+import { BufferedWriter } from './buffered-writer.ts';
+import { onDisk, storageError } from './errors.ts';
+
+const LAYOUT = layoutFor('file');
+const READ_CHUNK_SIZE = 512 * 1024;
+const PARALLEL_STATS = 32;
+/** Larger sources are streamed: a copy in the kernel cannot be stopped half way. */
+const KERNEL_COPY_MAX = 64 * 1024 * 1024;
+const FILE_MODE = 0o600;
+
+export interface FileReplicaOptions {
+  /** The replica's folder. A relative one is taken from the working directory, once. */
+  readonly path: string;
+  readonly fileSystem: FileSystem;
+  /**
+   * Asked before each write. Default: files 0600, folders 0700, owner of the process. Folders that exist are left as they
+   * are.
+   */
+  readonly ownership?: (() => ReplicaOwnership | Promise<ReplicaOwnership>) | undefined;
+}
+
+/** Writers of one path in this process take turns, whichever client they use: they share the temporary name. */
+const writers = new Map<string, Mutex>();
+
+async function takingTurns<T>(
+  path: string,
+  signal: AbortSignal | undefined,
+  body: () => Promise<T>,
+): Promise<T> {
+  const mutex = writers.get(path) ?? new Mutex();
+  writers.set(path, mutex);
+  try {
+    return await mutex.run(body, signal);
+  } finally {
+    if (!mutex.held && mutex.waiters === 0) writers.delete(path);
+  }
+}
+
+function notADirectory(operation: string, path: string): unknown {
+  const cause = Object.assign(new Error('not a directory'), { code: 'ENOTDIR' });
+  return storageError(osError(operation, path, cause));
+}
+
+/** A file time as whole milliseconds. Times are stored up to half a microsecond off, see `OpenFile.setTimes`. */
+function wholeMs(mtimeMs: number): number {
+  return Math.floor(mtimeMs + 0.001);
+}
+
+interface Candidate {
+  readonly name: string;
+  readonly minTxid: Txid;
+  readonly maxTxid: Txid;
+}
+
+/** A replica in a folder: `P/ltx/N/F`. Spec: formats 4, backends 5.1. */
+export class FileReplicaClient implements ReplicaClient {
+  readonly type = 'file';
+  readonly location: string;
+  readonly #root: string;
+  readonly #fs: FileSystem;
+  readonly #ownership: () => ReplicaOwnership | Promise<ReplicaOwnership>;
+  /** Folders whose names in their parents are known to be durable. */
+  readonly #durable = new Set<string>();
+
+  constructor(options: FileReplicaOptions) {
+    this.#root = resolve(options.path);
+    this.location = this.#root;
+    this.#fs = options.fileSystem;
+    this.#ownership = options.ownership ?? (() => ({}));
+  }
+
+  /** Creates nothing. Fails if the path, or what would be its parent, is no folder. */
+  async init({ signal }: CallOptions = {}): Promise<void> {
+    throwIfAborted(signal);
+    await this.#missingDirectories(this.#root, 'open');
+  }
+
+  async *list(
+    level: number,
+    { seek, signal }: ListOptions = {},
+  ): AsyncGenerator<FileInfo, void, undefined> {
+    throwIfAborted(signal);
+    const directory = LAYOUT.levelPrefix(this.#root, level).slice(0, -1);
+    const names = await onDisk(this.#fs.list('file:list', directory));
+    // Names of fixed width: their order as text is the order of their TXIDs.
+    const from = formatTxid(seek ?? 0n);
+    const candidates: Candidate[] = [];
+    for (const name of names.filter((each) => each >= from).toSorted()) {
+      const txids = matchFileName(name);
+      if (txids !== undefined) candidates.push({ name, ...txids });
+    }
+    const stats = mapOrdered(candidates, PARALLEL_STATS, async ({ name, minTxid, maxTxid }) => {
+      const stat = await onDisk(this.#fs.stat('file:stat', joinPath(directory, name)));
+      return { minTxid, maxTxid, stat };
+    });
+    for await (const { minTxid, maxTxid, stat } of stats) {
+      throwIfAborted(signal);
+      // A file may be deleted between the two calls; a folder of such a name is not ours.
+      if (stat?.kind !== 'file') continue;
+      yield { level, minTxid, maxTxid, size: stat.size, createdAt: wholeMs(stat.mtimeMs) };
+    }
+  }
+
+  async *read(
+    key: FileKey,
+    { offset = 0, size = 0, signal }: ReadOptions = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    throwIfAborted(signal);
+    const path = this.localPath(key);
+    const file = await this.#openForReading(path, key);
+    try {
+      const { size: fileSize } = await onDisk(file.stat('file:read-stat'));
+      const end = size > 0 ? Math.min(fileSize, offset + size) : fileSize;
+      let position = offset;
+      while (position < end) {
+        throwIfAborted(signal);
+        const chunk = new Uint8Array(Math.min(READ_CHUNK_SIZE, end - position));
+        const count = await onDisk(file.read('file:read', chunk, position));
+        if (count === 0) return;
+        position += count;
+        yield count === chunk.length ? chunk : chunk.subarray(0, count);
+      }
+    } finally {
+      await onDisk(file.close());
+    }
+  }
+
+  async write(key: FileKey, source: WriteSource, { signal }: CallOptions = {}): Promise<FileInfo> {
+    throwIfAborted(signal);
+    const path = this.localPath(key);
+    const createdAt = await takingTurns(path, signal, () => this.#publish(path, source, signal));
+    const { level, minTxid, maxTxid } = key;
+    return { level, minTxid, maxTxid, size: source.size, createdAt };
+  }
+
+  async delete(keys: readonly FileKey[], { signal }: CallOptions = {}): Promise<void> {
+    for (const key of keys) {
+      throwIfAborted(signal);
+      await onDisk(this.#fs.remove('file:delete', this.localPath(key)));
+    }
+  }
+
+  async deleteAll({ signal }: CallOptions = {}): Promise<void> {
+    throwIfAborted(signal);
+    if (dirname(this.#root) === this.#root) {
+      throw new LitestreamError('ERR_STORAGE', `refusing to delete everything below ${this.#root}`);
+    }
+    const stat = await onDisk(this.#fs.stat('file:stat-directory', this.#root));
+    if (stat === undefined) return;
+    if (stat.kind !== 'directory') throw notADirectory('remove', this.#root);
+    await onDisk(this.#fs.removeTree('file:delete-all', this.#root));
+    this.#durable.clear();
+  }
+
+  localPath(key: FileKey): string {
+    return LAYOUT.fileKey(this.#root, key);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async #openForReading(path: string, key: FileKey): Promise<OpenFile> {
+    try {
+      return await this.#fs.open('file:open', path, 'read');
+    } catch (error) {
+      const translated = storageError(error);
+      if (!(translated instanceof LitestreamError)) throw translated;
+      const missing = isMissing(error);
+      const init = {
+        cause: error,
+        retryable: translated.retryable,
+        details: { op: 'open', path, ...key, ...translated.details },
+      };
+      throw new LitestreamError(
+        missing ? 'ERR_STORAGE_NOT_FOUND' : translated.code,
+        `open ltx file ${path}: ${translated.message}`,
+        missing
+          ? { ...init, hint: 'retention or another program may have removed the file' }
+          : init,
+      );
+    }
+  }
+
+  /** Temporary file, fsync, rename, fsync of the folder. @returns the header's time. */
+  async #publish(
+    path: string,
+    source: WriteSource,
+    signal: AbortSignal | undefined,
+  ): Promise<number> {
+    const directory = dirname(path);
+    const temporary = `${path}.tmp`;
+    const ownership = await this.#ownership();
+    await this.#ensureDirectory(directory, ownership.directory);
+    let createdAt: number;
+    try {
+      const file = await this.#fill(temporary, source, signal);
+      createdAt = await complete(file, temporary, { size: source.size, owner: ownership.file });
+      throwIfAborted(signal);
+      await onDisk(this.#fs.rename('file:rename', temporary, path));
+    } catch (error) {
+      try {
+        await this.#fs.remove('file:clean-up', temporary);
+      } catch {
+        // The first error matters. The next write of this file replaces what is left.
+      }
+      throw error;
+    }
+    await onDisk(this.#fs.syncDirectory('file:sync-directory', directory));
+    return createdAt;
+  }
+
+  /** Brings the source's bytes into the temporary file. @returns that file, open. */
+  async #fill(
+    temporary: string,
+    source: WriteSource,
+    signal: AbortSignal | undefined,
+  ): Promise<OpenFile> {
+    if (source.path !== undefined && source.size <= KERNEL_COPY_MAX) {
+      try {
+        await this.#fs.copy('file:copy', source.path, temporary);
+        return await onDisk(this.#fs.open('file:reopen', temporary, 'write'));
+      } catch (error) {
+        // The folder exists, so it is the source that is gone. Its stream knows why.
+        if (osErrorCode(error) !== 'ENOENT') throw storageError(error);
+      }
+    }
+    const file = await onDisk(this.#fs.open('file:create', temporary, 'create', FILE_MODE));
+    try {
+      const writer = new BufferedWriter(file, 'file:write');
+      for await (const chunk of abortable(source.stream(signal), signal)) await writer.write(chunk);
+      await writer.flush();
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** Folders that have to be created for this one, itself first. Fails if something else stands in their place. */
+  async #missingDirectories(directory: string, operation: string): Promise<string[]> {
+    const missing: string[] = [];
+    for (let path = directory; ; path = dirname(path)) {
+      const stat = await this.#statOnTheWay(path);
+      if (stat?.kind === 'directory') return missing;
+      if (stat !== undefined) throw notADirectory(operation, path);
+      missing.push(path);
+      if (dirname(path) === path) return missing;
+    }
+  }
+
+  /** Below a plain file there is nothing, too: the file itself is found one step up. */
+  async #statOnTheWay(path: string): Promise<FileStat | undefined> {
+    try {
+      return await this.#fs.stat('file:stat-directory', path);
+    } catch (error) {
+      if (osErrorCode(error) === 'ENOTDIR') return undefined;
+      throw storageError(error);
+    }
+  }
+
+  async #ensureDirectory(directory: string, owner: Ownership | undefined): Promise<void> {
+    const missing = await this.#missingDirectories(directory, 'mkdir');
+    if (missing.length === 0 && this.#durable.has(directory)) return;
+    if (missing.length > 0) {
+      await onDisk(this.#fs.makeDirectory('file:make-directory', directory, owner));
+    }
+    // An earlier run may have created P/ltx/N and died before this.
+    const created = new Set([directory, dirname(directory), ...missing]);
+    for (const path of created) {
+      await onDisk(this.#fs.syncDirectory('file:sync-parent', dirname(path)));
+    }
+    this.#durable.add(directory);
+  }
+}
+
+/** Checks a temporary file, gives it time and owner, makes it durable and closes it. @returns the header's time. */
+async function complete(
+  file: OpenFile,
+  path: string,
+  { size, owner }: { readonly size: number; readonly owner: Ownership | undefined },
+): Promise<number> {
+  try {
+    const header = new Uint8Array(LTX_HEADER_SIZE);
+    const count = await onDisk(file.read('file:read-header', header, 0));
+    const createdAt = headerTimestamp(header.subarray(0, count));
+    const stat = await onDisk(file.stat('file:write-stat'));
+    if (stat.size !== size) {
+      const details = { path, field: 'size', expected: size, found: stat.size };
+      const message = `write ${path}: source has ${stat.size} bytes, expected ${size}`;
+      throw new LitestreamError('ERR_STORAGE', message, { details });
+    }
+    const { uid, gid } = stat;
+    await onDisk(file.setOwner('file:set-owner', owner ?? { mode: FILE_MODE, uid, gid }));
+    await onDisk(file.setTimes('file:set-times', createdAt));
+    // After the times, so that no crash leaves the file with another creation time.
+    await onDisk(file.sync('file:sync'));
+    return createdAt;
+  } finally {
+    await onDisk(file.close());
+  }
+}

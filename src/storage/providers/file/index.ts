@@ -1,0 +1,1 @@
+export { FileReplicaClient, type FileReplicaOptions } from './client.ts';

@@ -1,0 +1,24 @@
+import { present } from '../../lib/assert.ts';
+import type { ReplicaClient } from '../contract.ts';
+
+/** A client that does everything as `client` does, except for the given operations. */
+export function forwarding(
+  client: ReplicaClient,
+  own: Partial<Pick<ReplicaClient, 'read' | 'delete'>>,
+): ReplicaClient {
+  return {
+    type: client.type,
+    location: client.location,
+    init: (options) => client.init(options),
+    list: (level, options) => client.list(level, options),
+    read: (key, options) => client.read(key, options),
+    write: (key, source, options) => client.write(key, source, options),
+    delete: (keys, options) => client.delete(keys, options),
+    deleteAll: (options) => client.deleteAll(options),
+    close: () => client.close(),
+    ...(client.localPath === undefined
+      ? {}
+      : { localPath: (key) => present(client.localPath?.(key), 'local path') }),
+    ...own,
+  };
+}

@@ -1,0 +1,23 @@
+import type { Logger } from '../../telemetry/index.ts';
+import type { ReplicaClient } from '../contract.ts';
+import { forwarding } from './forwarding.ts';
+
+/** The client, with a debug line for each file that it is about to delete. Spec: backends 1.10. */
+export function loggedDeletes(client: ReplicaClient, logger: Logger): ReplicaClient {
+  return forwarding(client, {
+    async delete(keys, options) {
+      if (logger.enabled('debug')) {
+        for (const { level, minTxid, maxTxid } of keys) {
+          const path = client.localPath?.({ level, minTxid, maxTxid });
+          logger.log('debug', 'deleting ltx file', {
+            level,
+            minTXID: minTxid,
+            maxTXID: maxTxid,
+            path,
+          });
+        }
+      }
+      await client.delete(keys, options);
+    },
+  });
+}

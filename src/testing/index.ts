@@ -1,0 +1,6 @@
+export {
+  MemoryClient,
+  type MemoryClientOptions,
+  type MemoryObject,
+  type MemoryStore,
+} from './memory-client.ts';
