@@ -1,6 +1,17 @@
-export { Crc64, crc64, crc64Combine } from './crc64.ts';
-export { lz4Bound, lz4Compress, lz4Decompress } from './lz4.ts';
-export { xxh32 } from './xxh32.ts';
+export { Crc64, crc64Combine } from './crc64.ts';
+export { createKernel, kernelKind } from './create-kernel.ts';
+export { crc64, kernelInfo, lz4Compress, lz4Decompress } from './functions.ts';
+export {
+  newDecodeJob,
+  newEncodeJob,
+  type DecodeJob,
+  type DecodeStatus,
+  type EncodeJob,
+  type Kernel,
+  type KernelKind,
+  type KernelOptions,
+} from './kernel.ts';
+export { lz4Bound } from './lz4.ts';
 export {
   checksumPair,
   walChecksum,
@@ -8,8 +19,4 @@ export {
   walChecksumBytes,
   type ChecksumPair,
 } from './wal-checksum.ts';
-
-/** Which implementation runs behind these functions. */
-export const kernelInfo: { readonly kind: 'wasm-simd' | 'wasm' | 'typescript' } = {
-  kind: 'typescript',
-};
+export { xxh32 } from './xxh32.ts';

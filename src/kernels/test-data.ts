@@ -41,3 +41,24 @@ export function crc64Oracle(bytes: Uint8Array): bigint[] {
   }
   return results;
 }
+
+/** One page of each kind that stresses LZ4: zeros, periods 1–16, noise, text, mixtures, a SQLite-like layout. */
+export function samples(size: number): Uint8Array<ArrayBuffer>[] {
+  const pages = [new Uint8Array(size), noise(size, size), text('The quick brown fox. ', size)];
+  for (let period = 1; period <= 16; period++) {
+    const pattern = noise(period, period + 40);
+    pages.push(new Uint8Array(size).map((_, index) => pattern[index % period] ?? 0));
+  }
+  const half = noise(size, 77);
+  half.copyWithin(size / 2, 0, size / 4);
+  pages.push(half);
+  const late = noise(size, 78);
+  late.fill(0, size / 3, size - 7);
+  pages.push(late);
+  const rows = new Uint8Array(size);
+  for (let at = size - 40; at > size / 4; at -= 37 + (at % 11)) {
+    rows.set(text(`row ${at} user${at % 97}@example.com`).subarray(0, 40), at);
+  }
+  pages.push(rows);
+  return pages;
+}
