@@ -1,0 +1,22 @@
+import type { Config, ResolvedDatabase } from '../config/index.ts';
+import type { Ports, Store } from '../engine/index.ts';
+import type { StoreSettings } from './store.ts';
+
+export { resolveDatabases, sharedLocations } from './databases.ts';
+export { type ClientPorts, createReplicaClient } from './replica-client.ts';
+export type { StoreSettings } from './store.ts';
+
+/**
+ * Builds the store of a configuration; nothing is opened yet. The engine is loaded here, and only here.
+ *
+ * @throws LitestreamError prefixed `cannot open store: `
+ */
+export async function createStore(
+  config: Config,
+  databases: readonly ResolvedDatabase[],
+  ports: Ports,
+  settings: StoreSettings,
+): Promise<Store> {
+  const store = await import('./store.ts');
+  return store.createStore(config, databases, ports, settings);
+}

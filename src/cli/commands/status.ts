@@ -1,0 +1,87 @@
+import { join } from 'node:path';
+import { resolveDatabases } from '../../app/index.ts';
+import { normalizePath, type ResolvedDatabase } from '../../config/index.ts';
+import { formatTxid, matchFileName } from '../../formats/ltx/index.ts';
+import type { FileSystem } from '../../lib/file-system.ts';
+import { type Command, configFlags, defineCommand } from '../command.ts';
+import { readConfigForCommand } from '../config.ts';
+import { boolFlag } from '../flags.ts';
+import { formatJson, formatSize } from '../output/format.ts';
+import { formatTable } from '../output/table.ts';
+
+interface StatusRow {
+  readonly database: string;
+  readonly status: 'ok' | 'not initialized' | 'no database' | 'error';
+  readonly local_txid: string;
+  readonly wal_size: string;
+}
+
+/** The highest local TXID, 0 if there is none, undefined if the folder cannot be read. */
+async function localTxid(fileSystem: FileSystem, metaPath: string): Promise<bigint | undefined> {
+  let names: readonly string[];
+  try {
+    names = await fileSystem.list('status:list', join(metaPath, 'ltx', '0'));
+  } catch {
+    return undefined;
+  }
+  let highest = 0n;
+  for (const name of names) {
+    const { maxTxid } = matchFileName(name) ?? { maxTxid: 0n };
+    if (maxTxid > highest) highest = maxTxid;
+  }
+  return highest;
+}
+
+async function walSize(fileSystem: FileSystem, path: string): Promise<string> {
+  try {
+    const stat = await fileSystem.stat('status:stat-wal', `${path}-wal`);
+    return formatSize(stat?.size ?? 0);
+  } catch {
+    return '-';
+  }
+}
+
+async function databaseExists(fileSystem: FileSystem, path: string): Promise<boolean> {
+  try {
+    return (await fileSystem.stat('status:stat', path)) !== undefined;
+  } catch {
+    // What cannot be looked at may well exist; the columns show what is known.
+    return true;
+  }
+}
+
+async function statusOf(database: ResolvedDatabase, fileSystem: FileSystem): Promise<StatusRow> {
+  const { path, metaPath } = database;
+  if (!(await databaseExists(fileSystem, path))) {
+    return { database: path, status: 'no database', local_txid: '-', wal_size: '-' };
+  }
+  const txid = await localTxid(fileSystem, metaPath);
+  const status = txid === undefined ? 'error' : txid === 0n ? 'not initialized' : 'ok';
+  return {
+    database: path,
+    status,
+    local_txid: txid === undefined || txid === 0n ? '-' : formatTxid(txid),
+    wal_size: await walSize(fileSystem, path),
+  };
+}
+
+/** Shows what local files say about each database. Spec: cli 9. */
+export const command: Command = defineCommand({
+  name: 'status',
+  synopsis: ['status [flags] [DB_PATH]'],
+  about: 'Shows the local replication status of one or all databases of the configuration file.',
+  flags: { ...configFlags, json: boolFlag('print JSON') },
+  async run({ values, positionals }, io) {
+    const config = await readConfigForCommand(values, io);
+    const [argument = ''] = positionals;
+    const only = argument === '' ? undefined : normalizePath(argument);
+    const rows: StatusRow[] = [];
+    for (const database of resolveDatabases(config.databases)) {
+      if (only === undefined || database.path === only) rows.push(await statusOf(database, io.fileSystem));
+    }
+    const header = ['database', 'status', 'local txid', 'wal size'];
+    const cells = rows.map((row) => [row.database, row.status, row.local_txid, row.wal_size]);
+    io.stdout.write(values.json ? formatJson(rows) : formatTable(header, cells));
+    return 0;
+  },
+});

@@ -1,0 +1,68 @@
+import type { Command } from './command.ts';
+
+/** One row of the command table. The command's code is loaded when it is used. */
+export interface CommandRow {
+  readonly name: string;
+  readonly summary: string;
+  /** Hidden commands are not listed in the main help. */
+  readonly hidden?: boolean;
+  readonly load: () => Promise<{ readonly command: Command }>;
+}
+
+/** All commands, alphabetically. Spec: cli 2. */
+export const commandTable: readonly CommandRow[] = [
+  {
+    name: 'databases',
+    summary: 'list the databases of the configuration file',
+    load: () => import('./commands/databases.ts'),
+  },
+  {
+    name: 'ltx',
+    summary: 'list the LTX files of a replica',
+    load: () => import('./commands/ltx.ts'),
+  },
+  {
+    name: 'replicate',
+    summary: 'replicate databases continuously, or once',
+    load: () => import('./commands/replicate.ts'),
+  },
+  {
+    name: 'reset',
+    summary: 'delete the local replication state of a database',
+    load: () => import('./commands/reset.ts'),
+  },
+  {
+    name: 'restore',
+    summary: 'rebuild a database from its replica',
+    load: () => import('./commands/restore.ts'),
+  },
+  {
+    name: 'status',
+    summary: 'show the local replication status of the databases',
+    load: () => import('./commands/status.ts'),
+  },
+  { name: 'version', summary: 'print the version', load: () => import('./commands/version.ts') },
+  {
+    name: 'wal',
+    summary: 'former name of ltx',
+    hidden: true,
+    load: () => import('./commands/wal.ts'),
+  },
+];
+
+/** The main help. Spec: cli 16. */
+export function mainHelp(): string {
+  const shown = commandTable.filter(({ hidden }) => hidden !== true);
+  const width = Math.max(...shown.map(({ name }) => name.length)) + 4;
+  const lines = shown.map(({ name, summary }) => `    ${name.padEnd(width)}${summary}`);
+  return `litestream replicates SQLite databases to object storage and restores them.
+
+usage: litestream <command> [flags] [arguments]
+
+The commands are:
+
+${lines.join('\n')}
+
+Run "litestream <command> -h" for the flags of a command.
+`;
+}

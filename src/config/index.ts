@@ -1,0 +1,13 @@
+export { defaultMetaPath, resolveDatabase, type ResolvedDatabase } from './database.ts';
+export type { ReplicaKeys } from './keys.ts';
+export {
+  DEFAULT_SOCKET_PATH,
+  defaultConfig,
+  type Environment,
+  loadConfig,
+  type LoadedConfig,
+  parseConfig,
+} from './load.ts';
+export { isReplicaUrl, normalizePath } from './path.ts';
+export { type ReplicaLocation, resolveReplica, type ResolvedReplica } from './replica.ts';
+export type { Config, ConfigWarning, DatabaseConfig, LoggingConfig } from './types.ts';

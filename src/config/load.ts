@@ -1,0 +1,227 @@
+import { readFile } from 'node:fs/promises';
+import { LitestreamError } from '../lib/errors.ts';
+import { defaultConfigPath } from '../lib/default-config-path.ts';
+import { formatDuration } from '../lib/go-duration.ts';
+import { isMissing, osError } from '../lib/os-error.ts';
+import { decodeYaml } from './decode.ts';
+import { expandEnv } from './expand-env.ts';
+import {
+  type DatabaseKeys,
+  type FileKeys,
+  fileSchema,
+  type ReplicaKeys,
+  type ReplicaSettingKeys,
+  replicaSettingSchema,
+} from './keys.ts';
+import { normalizePath } from './path.ts';
+import type { Config, ConfigWarning, DatabaseConfig } from './types.ts';
+import { validateConfig } from './validate.ts';
+import { configWarnings } from './warnings.ts';
+
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+
+/** Where the control socket is unless the file or a flag says otherwise. */
+export const DEFAULT_SOCKET_PATH = '/var/run/litestream.sock';
+
+/** Variables of the environment, read once at start. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface LoadOptions {
+  readonly environment: Environment;
+  /** False: `$NAME` stays as it is. */
+  readonly expandEnv: boolean;
+  /** The value of `$PID`. */
+  readonly pid: number;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  readonly warnings: readonly ConfigWarning[];
+}
+
+/**
+ * Reads, expands, decodes and validates a configuration file.
+ *
+ * @param path - as typed; empty means the default.
+ * @throws LitestreamError `ERR_CONFIG_NOT_FOUND`, `ERR_CONFIG`, `ERR_IO`
+ *
+ * Spec: config 1.
+ */
+export async function loadConfig(path: string, options: LoadOptions): Promise<LoadedConfig> {
+  const file = normalizePath(path === '' ? defaultConfigPath(options.environment) : path);
+  return parseConfig(await readText(file), options);
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) {
+      throw new LitestreamError('ERR_CONFIG_NOT_FOUND', `config file not found: ${path}`, { cause: error });
+    }
+    // A folder opens and then cannot be read.
+    const reading = error instanceof Error && 'code' in error && error.code === 'EISDIR';
+    throw osError(reading ? 'read' : 'open', path, error);
+  }
+}
+
+/** As {@link loadConfig}, from the text of a file. */
+export function parseConfig(text: string, options: LoadOptions): LoadedConfig {
+  const lookup = (name: string): string | undefined =>
+    name === 'PID' ? String(options.pid) : options.environment[name];
+  const expanded = options.expandEnv ? expandEnv(text, lookup) : text;
+  const { value, unknownKeys, bareDurations } = decodeYaml<FileKeys>(expanded, fileSchema);
+  refuseEmptyEntries(value);
+  const config = buildConfig(value);
+  validateConfig(config);
+  return { config, warnings: configWarnings(unknownKeys, bareDurations) };
+}
+
+/** The configuration of an empty file. */
+export function defaultConfig(): Config {
+  return buildConfig({});
+}
+
+function emptyEntry(name: string): LitestreamError {
+  return new LitestreamError('ERR_CONFIG', `${name}: entry is empty`);
+}
+
+function refuseEmptyEntries(file: FileKeys): void {
+  for (const [index, database] of (file.dbs ?? []).entries()) {
+    if (database === null) throw emptyEntry(`database config #${index + 1}`);
+    const name = database.path ?? database.dir ?? '';
+    const empty = (database.replicas ?? []).indexOf(null);
+    if (empty >= 0) throw emptyEntry(`dbs[${name}].replicas[${empty}]`);
+  }
+  const empty = (file.levels ?? []).indexOf(null);
+  if (empty >= 0) throw emptyEntry(`levels[${empty}]`);
+}
+
+function withoutNulls<T>(list: readonly (T | null)[] | undefined): T[] {
+  return (list ?? []).flatMap((entry) => (entry === null ? [] : [entry]));
+}
+
+/** The first snapshot setting of the databases, all of which must agree. Spec: config 5.2. */
+function promoted(databases: readonly DatabaseKeys[], key: 'interval' | 'retention'): number | undefined {
+  const given = databases.flatMap(({ path, dir, snapshot }) => {
+    const ms = snapshot?.[key];
+    return ms === undefined ? [] : [{ name: path ?? dir ?? '', ms }];
+  });
+  const [first] = given;
+  const other = given.find(({ ms }) => ms !== first?.ms);
+  if (first === undefined || other === undefined) return first?.ms;
+  throw new LitestreamError(
+    'ERR_CONFIG',
+    `conflicting database snapshot ${key}s: ${first.name} has ${formatDuration(first.ms)}, ` +
+      `${other.name} has ${formatDuration(other.ms)}`,
+  );
+}
+
+function isUnset(value: unknown): boolean {
+  return value === undefined || value === '' || (Array.isArray(value) && value.length === 0);
+}
+
+/** A layer of settings over another; what is unset, or an empty text or list, is taken from below. Spec: config 6.2. */
+function inherit<T extends ReplicaSettingKeys>(over: T, under: ReplicaSettingKeys): T {
+  const merged: Record<string, unknown> = Object.fromEntries(Object.entries(over));
+  const lower: Record<string, unknown> = { ...under };
+  for (const key of Object.keys(replicaSettingSchema)) {
+    if (isUnset(merged[key]) && !isUnset(lower[key])) merged[key] = lower[key];
+  }
+  merged['age'] = {
+    identities: over.age?.identities ?? under.age?.identities ?? [],
+    recipients: over.age?.recipients ?? under.age?.recipients ?? [],
+  };
+  // A `true` further out cannot be undone.
+  if (under['skip-verify'] === true) merged['skip-verify'] = true;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every key kept its type
+  return merged as T;
+}
+
+function checkpointPages(database: DatabaseKeys): number {
+  const { 'min-checkpoint-page-count': pages, 'min-wal-checkpoint': alias } = database;
+  if (pages !== undefined && alias !== undefined && pages !== alias) {
+    throw new LitestreamError(
+      'ERR_CONFIG',
+      'conflicting min-checkpoint-page-count and min-wal-checkpoint',
+    );
+  }
+  return pages ?? alias ?? 1000;
+}
+
+function buildDatabase(database: DatabaseKeys, file: FileKeys): DatabaseConfig {
+  const settings = inherit<ReplicaSettingKeys>(database, file);
+  const { replica, path = '' } = database;
+  return {
+    path: path === '' ? '' : normalizePath(path),
+    dir: database.dir ?? '',
+    pattern: database.pattern ?? '',
+    recursive: database.recursive ?? false,
+    watch: database.watch ?? false,
+    metaPath: database['meta-path'] ?? '',
+    metaDir: database['meta-dir'] ?? '',
+    monitorIntervalMs: database['monitor-interval'] ?? SECOND_MS,
+    monitorIntervalExplicit: database['monitor-interval'] !== undefined,
+    checkpointIntervalMs: database['checkpoint-interval'] ?? MINUTE_MS,
+    busyTimeoutMs: Math.trunc(database['busy-timeout'] ?? SECOND_MS),
+    minCheckpointPages: checkpointPages(database),
+    truncatePages: database['truncate-page-n'] ?? 0,
+    maxSyncWalBytes: database['max-sync-wal-bytes'] ?? 64 * 1024 * 1024,
+    restoreIfMissing: database['restore-if-db-not-exists'] ?? false,
+    snapshot: database.snapshot ?? {},
+    replica: replica === undefined ? undefined : inherit(replica, settings),
+    replicas: withoutNulls(database.replicas).map((entry: ReplicaKeys) => inherit(entry, settings)),
+  };
+}
+
+function buildSocket(socket: FileKeys['socket']): Config['socket'] {
+  return {
+    enabled: socket?.enabled ?? false,
+    path: socket?.path ?? DEFAULT_SOCKET_PATH,
+    permissions: socket?.permissions ?? 0o600,
+  };
+}
+
+function buildLevels(levels: FileKeys['levels']): Config['levels'] {
+  if (levels === undefined) {
+    return [30 * SECOND_MS, 5 * MINUTE_MS, HOUR_MS].map((intervalMs) => ({ intervalMs }));
+  }
+  return withoutNulls(levels).map(({ interval }) => ({ intervalMs: interval ?? 0 }));
+}
+
+function buildConfig(file: FileKeys): Config {
+  const databases = withoutNulls(file.dbs);
+  const interval = promoted(databases, 'interval');
+  const retention = promoted(databases, 'retention');
+  const { logging } = file;
+  return {
+    addr: file.addr ?? '',
+    mcpAddr: file['mcp-addr'] ?? '',
+    socket: buildSocket(file.socket),
+    levels: buildLevels(file.levels),
+    snapshotIntervalMs: file.snapshot?.interval ?? interval ?? DAY_MS,
+    snapshotRetentionMs: file.snapshot?.retention ?? retention ?? DAY_MS,
+    validationIntervalMs: file.validation?.interval ?? 0,
+    l0RetentionMs: file['l0-retention'] ?? 5 * MINUTE_MS,
+    l0RetentionCheckIntervalMs: file['l0-retention-check-interval'] ?? 15 * SECOND_MS,
+    verifyCompaction: file['verify-compaction'] ?? false,
+    retentionEnabled: file.retention?.enabled ?? true,
+    heartbeatUrl: file['heartbeat-url'] ?? '',
+    heartbeatIntervalMs: file['heartbeat-interval'] ?? 5 * MINUTE_MS,
+    watchdogThresholdMs: file['watchdog-threshold'],
+    lagAlertMs: file['lag-alert'] ?? 0,
+    shutdownSyncTimeoutMs: file['shutdown-sync-timeout'] ?? 30 * SECOND_MS,
+    shutdownSyncIntervalMs: file['shutdown-sync-interval'] ?? 500,
+    exec: file.exec ?? '',
+    logging: {
+      level: logging?.level ?? '',
+      type: logging?.type ?? '',
+      stderr: logging?.stderr ?? false,
+      source: logging?.source ?? false,
+    },
+    databases: databases.map((database) => buildDatabase(database, file)),
+  };
+}

@@ -1,0 +1,311 @@
+import { existsSync } from 'node:fs';
+import { posix } from 'node:path';
+import { LitestreamError } from '../lib/errors.ts';
+import type { ReplicaKeys } from './keys.ts';
+import { normalizePath } from './path.ts';
+import { parseUrl, type ParsedUrl, urlScheme } from './replica-url.ts';
+import { resolveS3, type S3Location } from './s3-replica.ts';
+
+/** Where a replica lives, in plain values. Unset texts are empty. */
+export type ReplicaLocation =
+  | { readonly type: 'file'; readonly path: string }
+  | S3Location
+  | { readonly type: 'gs'; readonly bucket: string; readonly path: string }
+  | AbsLocation
+  | OssLocation
+  | SftpLocation
+  | WebdavLocation
+  | NatsLocation;
+
+/** Spec: config 6.5. */
+export interface AbsLocation {
+  readonly type: 'abs';
+  readonly bucket: string;
+  readonly path: string;
+  readonly endpoint: string;
+  readonly accountName: string;
+  readonly accountKey: string;
+  readonly sasToken: string;
+}
+
+/** Spec: config 6.9. */
+export interface OssLocation {
+  readonly type: 'oss';
+  readonly bucket: string;
+  readonly path: string;
+  readonly region: string;
+  readonly endpoint: string;
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly partSizeBytes: number | undefined;
+  readonly concurrency: number | undefined;
+}
+
+/** Spec: config 6.6. */
+export interface SftpLocation {
+  readonly type: 'sftp';
+  readonly host: string;
+  readonly user: string;
+  readonly password: string;
+  readonly keyPath: string;
+  readonly hostKey: string;
+  readonly path: string;
+  readonly concurrentWrites: boolean;
+}
+
+/** Spec: config 6.7. */
+export interface WebdavLocation {
+  readonly type: 'webdav';
+  readonly url: string;
+  readonly username: string;
+  readonly password: string;
+  readonly path: string;
+}
+
+/** Spec: config 6.8. */
+export interface NatsLocation {
+  readonly type: 'nats';
+  readonly url: string;
+  readonly bucket: string;
+  readonly jwt: string;
+  readonly seed: string;
+  readonly creds: string;
+  readonly nkey: string;
+  readonly username: string;
+  readonly password: string;
+  readonly token: string;
+  readonly tls: boolean;
+  readonly rootCas: readonly string[];
+  readonly clientCert: string;
+  readonly clientKey: string;
+  readonly maxReconnects: number;
+  readonly reconnectWaitMs: number;
+  readonly timeoutMs: number;
+}
+
+/** A replica ready to be built. Durations are milliseconds. */
+export interface ResolvedReplica {
+  readonly location: ReplicaLocation;
+  /** The key `name`; empty if the file gives none. */
+  readonly name: string;
+  readonly syncIntervalMs: number;
+  readonly syncIntervalExplicit: boolean;
+  readonly maxSyncLtxFiles: number;
+  readonly autoRecover: boolean;
+}
+
+type ReplicaType = ReplicaLocation['type'];
+
+function configError(message: string): LitestreamError {
+  return new LitestreamError('ERR_CONFIG', message);
+}
+
+const AGE_UNSUPPORTED =
+  'age encryption is not currently supported, if you need encryption please revert back to Litestream v0.3.x';
+
+function refuseAge({ age }: ReplicaKeys): void {
+  if ((age?.identities?.length ?? 0) + (age?.recipients?.length ?? 0) > 0) {
+    throw configError(AGE_UNSUPPORTED);
+  }
+}
+
+/** Other spellings of a type or scheme. */
+const ALIASES: Readonly<Record<string, string>> = { webdavs: 'webdav', gcs: 'gs' };
+
+function typeName(keys: ReplicaKeys): string {
+  const scheme = urlScheme(keys.url ?? '');
+  const name = scheme ?? (keys.type || 'file');
+  return (scheme === undefined && name === 'webdavs' ? undefined : ALIASES[name]) ?? name;
+}
+
+/** Refuses `url` together with the key that says the same. */
+function refuseBoth(keys: ReplicaKeys, type: string, ...others: readonly (keyof ReplicaKeys)[]): void {
+  if (!keys.url) return;
+  for (const other of others) {
+    if (keys[other]) throw configError(`cannot specify url & ${other} for ${type} replica`);
+  }
+}
+
+function optionalUrl(keys: ReplicaKeys): ParsedUrl | undefined {
+  return keys.url ? parseUrl(keys.url) : undefined;
+}
+
+function required(value: string | undefined, what: string, type: string): string {
+  if (!value) throw configError(`${what} required for ${type} replica`);
+  return value;
+}
+
+/**
+ * The folder of a `file://` URL. Everything after `file:` is cleaned, so `file://a/b` is `/a/b`. The reference writes to the
+ * percent-encoded name; where such a folder exists it is used.
+ */
+function fileUrlPath(url: string): string {
+  const { host, rawPath } = parseUrl(url);
+  const path = `/${host}${rawPath}`;
+  if (host + rawPath === '') throw configError('file replica path required');
+  const clean = posix.resolve('/', path);
+  const encoded = encodeURI(clean).replaceAll('#', '%23').replaceAll('?', '%3F');
+  return encoded !== clean && existsSync(encoded) ? encoded : clean;
+}
+
+function resolveFile(keys: ReplicaKeys): ReplicaLocation {
+  refuseBoth(keys, 'file', 'path');
+  if (keys.url) return { type: 'file', path: fileUrlPath(keys.url) };
+  if (!keys.path) throw configError('file replica path required');
+  return { type: 'file', path: normalizePath(keys.path) };
+}
+
+function resolveS3Keys(keys: ReplicaKeys): ReplicaLocation {
+  refuseBoth(keys, 's3', 'path', 'bucket');
+  return resolveS3(keys);
+}
+
+function resolveGs(keys: ReplicaKeys): ReplicaLocation {
+  refuseBoth(keys, 'gs', 'path', 'bucket');
+  const url = optionalUrl(keys);
+  const bucket = required(keys.bucket || url?.host, 'bucket', 'gs');
+  return { type: 'gs', bucket, path: keys.path || (url?.path ?? '') };
+}
+
+/** `abs://account@account.blob.core.windows.net/container/prefix`: the form that Azure's own documents suggest. */
+function absHostForm(url: ParsedUrl): { account: string; bucket: string; path: string } | undefined {
+  if (!/\.blob\.core\./.test(url.host)) return undefined;
+  const [bucket = '', ...rest] = url.path.split('/');
+  return { account: url.host.split('.')[0] ?? '', bucket, path: rest.join('/') };
+}
+
+function resolveAbs(keys: ReplicaKeys): ReplicaLocation {
+  refuseBoth(keys, 'abs', 'path', 'bucket');
+  const url = optionalUrl(keys);
+  const form = url && absHostForm(url);
+  return {
+    type: 'abs',
+    bucket: required(keys.bucket || (form?.bucket ?? url?.host), 'bucket', 'abs'),
+    path: keys.path || (form?.path ?? url?.path ?? ''),
+    endpoint: keys.endpoint ?? '',
+    accountName: keys['account-name'] || (form?.account ?? url?.user ?? ''),
+    accountKey: keys['account-key'] ?? '',
+    sasToken: (keys['sas-token'] ?? '').replace(/^\?/, ''),
+  };
+}
+
+function resolveOss(keys: ReplicaKeys): ReplicaLocation {
+  refuseBoth(keys, 'oss', 'path', 'bucket');
+  const url = optionalUrl(keys);
+  const host = /^(?:(.+)\.)?oss-(.+?)(?:-internal)?\.aliyuncs\.com$/.exec(url?.host ?? '');
+  const urlBucket = host === null ? url?.host : host[1];
+  return {
+    type: 'oss',
+    bucket: required(keys.bucket || urlBucket, 'bucket', 'oss'),
+    path: keys.path || (url?.path ?? ''),
+    region: keys.region || (host?.[2] ?? ''),
+    endpoint: keys.endpoint ?? '',
+    accessKeyId: keys['access-key-id'] ?? '',
+    secretAccessKey: keys['secret-access-key'] ?? '',
+    partSizeBytes: keys['part-size'],
+    concurrency: keys.concurrency,
+  };
+}
+
+function resolveSftp(keys: ReplicaKeys): ReplicaLocation {
+  refuseBoth(keys, 'sftp', 'path', 'host');
+  const url = optionalUrl(keys);
+  return {
+    type: 'sftp',
+    host: required(keys.host || url?.host, 'host', 'sftp'),
+    user: required(keys.user || url?.user, 'user', 'sftp'),
+    password: keys.password || (url?.password ?? ''),
+    keyPath: keys['key-path'] ?? '',
+    hostKey: keys['host-key'] ?? '',
+    path: keys.path || (url?.rawPath ?? ''),
+    concurrentWrites: keys['concurrent-writes'] ?? true,
+  };
+}
+
+function resolveWebdav(keys: ReplicaKeys): ReplicaLocation {
+  refuseBoth(keys, 'webdav', 'path', 'webdav-url');
+  const url = optionalUrl(keys);
+  const base = url && `${url.scheme === 'webdavs' ? 'https' : 'http'}://${url.host}`;
+  return {
+    type: 'webdav',
+    url: required(keys['webdav-url'] || base, 'webdav-url', 'webdav'),
+    username: keys['webdav-username'] || (url?.user ?? ''),
+    password: keys['webdav-password'] || (url?.password ?? ''),
+    path: keys.path || (url?.rawPath ?? ''),
+  };
+}
+
+function resolveNats(keys: ReplicaKeys): ReplicaLocation {
+  const url = optionalUrl(keys);
+  const urlBucket = url === undefined || url.path === '.' ? '' : url.path;
+  const { 'client-cert': clientCert = '', 'client-key': clientKey = '', 'root-cas': rootCas = [] } = keys;
+  if ((clientCert === '') !== (clientKey === '')) {
+    throw configError('client-cert and client-key must both be specified for mutual TLS authentication');
+  }
+  return {
+    type: 'nats',
+    url: url?.host ? `nats://${url.host}` : 'nats://127.0.0.1:4222',
+    bucket: required(keys.bucket || urlBucket, 'bucket', 'NATS'),
+    jwt: keys.jwt ?? '',
+    seed: keys.seed ?? '',
+    creds: keys.creds ?? '',
+    nkey: keys.nkey ?? '',
+    username: keys.username ?? '',
+    password: keys.password ?? '',
+    token: keys.token ?? '',
+    tls: (keys.tls ?? false) || rootCas.length > 0 || clientCert !== '',
+    rootCas,
+    clientCert,
+    clientKey,
+    maxReconnects: keys['max-reconnects'] ?? -1,
+    reconnectWaitMs: keys['reconnect-wait'] ?? 2000,
+    timeoutMs: keys.timeout ?? 10_000,
+  };
+}
+
+const RESOLVERS: Readonly<Record<ReplicaType, (keys: ReplicaKeys) => ReplicaLocation>> = {
+  file: resolveFile,
+  s3: resolveS3Keys,
+  gs: resolveGs,
+  abs: resolveAbs,
+  oss: resolveOss,
+  sftp: resolveSftp,
+  webdav: resolveWebdav,
+  nats: resolveNats,
+};
+
+function isReplicaType(name: string): name is ReplicaType {
+  return Object.hasOwn(RESOLVERS, name);
+}
+
+function unknownType(name: string): LitestreamError {
+  return name === 'sqlite'
+    ? configError('replica type "sqlite" is only valid under read-replicas')
+    : configError(`unknown replica type in config: "${name}"`);
+}
+
+/**
+ * Resolves a replica's keys, URL and defaults to a location.
+ *
+ * @throws LitestreamError `ERR_CONFIG`
+ *
+ * Spec: config 6 and 7.
+ */
+export function resolveReplica(keys: ReplicaKeys): ResolvedReplica {
+  if (urlScheme(keys.path ?? '') !== undefined) {
+    throw configError(
+      `replica path cannot be a url, please use the 'url' field instead: ${keys.path}`,
+    );
+  }
+  refuseAge(keys);
+  const name = typeName(keys);
+  if (!isReplicaType(name)) throw unknownType(name);
+  return {
+    location: RESOLVERS[name](keys),
+    name: keys.name ?? '',
+    syncIntervalMs: keys['sync-interval'] ?? 1000,
+    syncIntervalExplicit: keys['sync-interval'] !== undefined,
+    maxSyncLtxFiles: Math.max(0, keys['max-sync-ltx-files'] ?? 256),
+    autoRecover: keys['auto-recover'] ?? false,
+  };
+}
