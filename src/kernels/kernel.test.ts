@@ -350,7 +350,7 @@ describe('page frames', () => {
     });
 
     test(`say what is wrong without consuming the frame, ${kind}`, () => {
-      const cases: readonly (readonly [string, (bytes: Uint8Array) => void])[] = [
+      const cases: readonly (readonly [string, (bytes: Uint8Array) => unknown])[] = [
         ['legacy', (bytes) => bytes.fill(0, 5, 6)],
         ['bad-header', (bytes) => bytes.fill(3, 5, 6)],
         ['bad-header', (bytes) => bytes.fill(0, 0, 4)],
