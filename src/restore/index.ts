@@ -1,0 +1,15 @@
+export {
+  isEmptyReplica,
+  planRestore,
+  timeBounds,
+  type RestorePlan,
+  type RestoreTarget,
+  type TimeBounds,
+} from './plan.ts';
+export { checkOutputPath, sidecarPaths } from './output.ts';
+export {
+  restoreDatabase,
+  type RestoreOptions,
+  type RestoreProgress,
+  type RestoreResult,
+} from './restore.ts';

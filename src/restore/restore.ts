@@ -1,0 +1,215 @@
+import { dirname } from 'node:path';
+import { type Clock, throwIfAborted } from '../lib/clock.ts';
+import { isLitestreamError, LitestreamError, wrapError } from '../lib/errors.ts';
+import type { FileStat, FileSystem, OpenFile } from '../lib/file-system.ts';
+import { checkIntegrity } from '../sqlite/index.ts';
+import type { CallOptions, ReplicaClient } from '../storage/index.ts';
+import type { Logger } from '../telemetry/index.ts';
+import { applyFiles } from './apply.ts';
+import { checkOutputPath, sidecarPaths } from './output.ts';
+import { planRestore, type RestorePlan, type RestoreTarget } from './plan.ts';
+import { isGone } from './source.ts';
+
+const DEFAULT_PARALLELISM = 8;
+/** Plans made because a planned file was gone, before that is an error. */
+const REPLANS = 3;
+
+/** How far a restore is. Bytes are those of the planned files. */
+export interface RestoreProgress {
+  readonly phase: 'plan' | 'fetch' | 'sync' | 'check';
+  readonly bytesDone: number;
+  readonly bytesTotal: number;
+}
+
+export interface RestoreOptions extends CallOptions {
+  readonly client: ReplicaClient;
+  readonly outputPath: string;
+  readonly target: RestoreTarget;
+  readonly fileSystem: FileSystem;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Replaces an existing file and removes its sidecars. Default false. */
+  readonly force?: boolean;
+  /** Requests at the same time. Default 8. */
+  readonly parallelism?: number;
+  /** Default `none`. */
+  readonly integrityCheck?: 'none' | 'quick' | 'full';
+  readonly onProgress?: (progress: RestoreProgress) => void;
+}
+
+export interface RestoreResult {
+  readonly plan: RestorePlan;
+  /** Size of the restored database. */
+  readonly bytesWritten: number;
+  readonly durationMs: number;
+}
+
+/** Reports the phases of one restore. */
+class Reporter {
+  readonly #listener: ((progress: RestoreProgress) => void) | undefined;
+  #phase: RestoreProgress['phase'] = 'plan';
+  #done = 0;
+  #total = 0;
+
+  constructor(listener: ((progress: RestoreProgress) => void) | undefined) {
+    this.#listener = listener;
+  }
+
+  start(phase: RestoreProgress['phase'], total?: number): void {
+    this.#phase = phase;
+    if (total !== undefined) {
+      this.#total = total;
+      this.#done = 0;
+    }
+    this.add(0);
+  }
+
+  readonly add = (bytes: number): void => {
+    this.#done += bytes;
+    this.#listener?.({ phase: this.#phase, bytesDone: this.#done, bytesTotal: this.#total });
+  };
+}
+
+/** One restore that has not ended yet. */
+class Restore {
+  readonly #options: RestoreOptions;
+  readonly #signal: AbortSignal;
+  readonly #temporary: string;
+  readonly #reporter: Reporter;
+
+  constructor(options: RestoreOptions) {
+    this.#options = options;
+    this.#signal = options.signal ?? new AbortController().signal;
+    this.#temporary = `${options.outputPath}.tmp`;
+    this.#reporter = new Reporter(options.onProgress);
+  }
+
+  async run(): Promise<RestoreResult> {
+    const { fileSystem, outputPath, force = false, clock } = this.#options;
+    const started = clock.monotonic();
+    await checkOutputPath(fileSystem, outputPath, force);
+    this.#reporter.start('plan');
+    let plan = await this.#plan();
+    await fileSystem.makeDirectory('restore:mkdir', dirname(outputPath));
+    const output = await fileSystem.open('restore:create', this.#temporary, 'create');
+    let bytesWritten: number;
+    let existing: FileStat | undefined;
+    try {
+      try {
+        [plan, bytesWritten] = await this.#fill(output, plan);
+        existing = await fileSystem.stat('restore:stat', outputPath);
+        this.#reporter.start('sync');
+        if (existing?.kind === 'file') await output.setOwner('restore:owner', existing);
+        await output.sync('restore:sync');
+      } finally {
+        await output.close();
+      }
+      throwIfAborted(this.#signal);
+      // A file is not replaced before the new one is known to be good.
+      if (existing !== undefined) await this.#check(this.#temporary);
+      await this.#publish();
+    } catch (error) {
+      await this.#discard(this.#temporary);
+      throw error;
+    }
+    if (existing === undefined) await this.#checkPublished();
+    return { plan, bytesWritten, durationMs: clock.monotonic() - started };
+  }
+
+  #plan(): Promise<RestorePlan> {
+    const { client, target } = this.#options;
+    return planRestore(client, target, { signal: this.#signal });
+  }
+
+  /** Applies the plan; if retention or compaction has removed one of its files meanwhile, a new one. */
+  async #fill(output: OpenFile, first: RestorePlan): Promise<[plan: RestorePlan, bytes: number]> {
+    const { logger } = this.#options;
+    let plan = first;
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return [plan, await this.#apply(output, plan)];
+      } catch (error) {
+        if (!isGone(error) || attempt === REPLANS) throw error;
+        logger.log('warn', 'a planned file is gone, planning again', { attempt: attempt + 1 });
+        await output.truncate('restore:truncate', 0);
+        plan = await this.#plan();
+      }
+    }
+  }
+
+  async #apply(output: OpenFile, plan: RestorePlan): Promise<number> {
+    const { client, fileSystem, clock, parallelism = DEFAULT_PARALLELISM } = this.#options;
+    const total = plan.files.reduce((sum, file) => sum + file.size, 0);
+    this.#reporter.start('fetch', total);
+    return await applyFiles({
+      context: { client, fileSystem, clock, signal: this.#signal },
+      files: plan.files,
+      output,
+      parallelism: Math.max(1, Math.floor(parallelism)),
+      onSize: (bytes) => this.#checkSpace(bytes),
+      onBytes: this.#reporter.add,
+    });
+  }
+
+  async #checkSpace(bytes: number): Promise<void> {
+    const { fileSystem } = this.#options;
+    const free = await fileSystem.freeBytes('restore:free', dirname(this.#temporary));
+    if (free >= bytes) return;
+    throw new LitestreamError(
+      'ERR_DISK_FULL',
+      `write ${this.#temporary}: no space left on device: the database needs ${bytes} bytes, ${free} are free`,
+      { details: { path: this.#temporary, expected: bytes, found: free }, retryable: true },
+    );
+  }
+
+  /** Gives the complete file its name. A sidecar that has appeared meanwhile is treated like one from before. */
+  async #publish(): Promise<void> {
+    const { fileSystem, outputPath, force = false } = this.#options;
+    await checkOutputPath(fileSystem, outputPath, force);
+    for (const path of sidecarPaths(outputPath)) await fileSystem.remove('restore:sidecar', path);
+    await fileSystem.rename('restore:publish', this.#temporary, outputPath);
+    await fileSystem.syncDirectory('restore:sync-folder', dirname(outputPath));
+  }
+
+  async #check(path: string): Promise<void> {
+    const { fileSystem, logger, integrityCheck: mode = 'none' } = this.#options;
+    if (mode === 'none') return;
+    this.#reporter.start('check');
+    try {
+      await checkIntegrity(path, mode, { fileSystem, signal: this.#signal });
+    } catch (error) {
+      throw wrapError('post-restore integrity check', error);
+    }
+    logger.log('info', 'post-restore integrity check passed');
+  }
+
+  /** A file that fails the check goes; one whose check was cancelled stays. Spec: replication 23.4. */
+  async #checkPublished(): Promise<void> {
+    const { outputPath } = this.#options;
+    try {
+      await this.#check(outputPath);
+    } catch (error) {
+      if (!isLitestreamError(error, 'ERR_ABORTED')) await this.#discard(outputPath);
+      throw error;
+    }
+  }
+
+  async #discard(path: string): Promise<void> {
+    const { fileSystem } = this.#options;
+    for (const each of [path, ...sidecarPaths(path)])
+      await fileSystem.remove('restore:discard', each);
+  }
+}
+
+/**
+ * Restores a database: plan, checks of the output path and its sidecars, `OUT.tmp`, fsync, rename, directory fsync, integrity
+ * check. Nothing of an existing file is touched before the new one is complete; a failure leaves no temporary file.
+ *
+ * Spec: replication 23.4, cli 6.2, formats 5.3.
+ *
+ * @throws LitestreamError `ERR_OUTPUT_EXISTS`, `ERR_TX_NOT_AVAILABLE`, `ERR_TX_GAP`, `ERR_LTX_CORRUPTED`, `ERR_LTX_HEADER`,
+ *   `ERR_INTEGRITY`, `ERR_DISK_FULL`, `ERR_IO`, `ERR_ABORTED` and storage errors.
+ */
+export async function restoreDatabase(options: RestoreOptions): Promise<RestoreResult> {
+  return await new Restore(options).run();
+}

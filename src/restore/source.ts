@@ -1,0 +1,208 @@
+import { formatTxid } from '../formats/ltx/index.ts';
+import { type Clock, sleep, throwIfAborted } from '../lib/clock.ts';
+import { errorMessage, isLitestreamError, LitestreamError } from '../lib/errors.ts';
+import type { FileSystem, OpenFile } from '../lib/file-system.ts';
+import { isMissing } from '../lib/os-error.ts';
+import type { FileInfo, ReplicaClient } from '../storage/index.ts';
+import { fileDamage } from './damage.ts';
+
+/** What reading a replica's files needs. */
+export interface SourceContext {
+  readonly client: ReplicaClient;
+  readonly fileSystem: FileSystem;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** Reads a part of one file from front to back. */
+export interface RangeReader {
+  /** Fills the whole target. @throws LitestreamError `ERR_LTX_CORRUPTED` if the file ends before. */
+  fill(target: Uint8Array): Promise<void>;
+  close(): Promise<void>;
+}
+
+const RETRY_BASE_MS = 250;
+const RETRY_MAX_MS = 10_000;
+/** Attempts in a row that bring no byte: about a minute. */
+const RETRIES = 9;
+
+/** True if the file is gone: retention or compaction was faster. */
+export function isGone(error: unknown): boolean {
+  return isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND') || isMissing(error);
+}
+
+function endsEarly(file: FileInfo, offset: number): LitestreamError {
+  return fileDamage(file, 'unexpected EOF', {
+    field: 'file',
+    offset,
+    expected: `${file.size} bytes`,
+    found: 'end of file',
+  });
+}
+
+/** Positioned reads from a file on this machine. Opens with the first read. */
+class LocalReader implements RangeReader {
+  readonly #context: SourceContext;
+  readonly #file: FileInfo;
+  readonly #path: string;
+  #handle: OpenFile | undefined;
+  #position: number;
+
+  constructor(context: SourceContext, file: FileInfo, path: string, offset: number) {
+    this.#context = context;
+    this.#file = file;
+    this.#path = path;
+    this.#position = offset;
+  }
+
+  async fill(target: Uint8Array): Promise<void> {
+    throwIfAborted(this.#context.signal);
+    this.#handle ??= await this.#context.fileSystem.open('restore:open', this.#path, 'read');
+    const read = await this.#handle.read('restore:read', target, this.#position);
+    this.#position += read;
+    if (read < target.length) throw endsEarly(this.#file, this.#position);
+  }
+
+  async close(): Promise<void> {
+    await this.#handle?.close();
+  }
+}
+
+/**
+ * One ranged request that is repeated from where it broke off, on top of the few quick retries and the idle limit of the
+ * client itself. Only attempts that bring nothing count: a store that closes long streams again and again, or refuses
+ * everything for a minute, does not end a restore. Spec: failures RST-03, RST-09.
+ */
+class RemoteReader implements RangeReader {
+  readonly #context: SourceContext;
+  readonly #file: FileInfo;
+  readonly #end: number;
+  #position: number;
+  #failures = 0;
+  #stream: AsyncIterator<Uint8Array> | undefined;
+  #request: AbortController | undefined;
+  #rest: Uint8Array = new Uint8Array(0);
+
+  constructor(context: SourceContext, file: FileInfo, offset: number, size: number) {
+    this.#context = context;
+    this.#file = file;
+    this.#position = offset;
+    this.#end = offset + size;
+  }
+
+  async fill(target: Uint8Array): Promise<void> {
+    let done = 0;
+    while (done < target.length) {
+      if (this.#rest.length === 0) this.#rest = await this.#next();
+      const piece = this.#rest.subarray(0, target.length - done);
+      target.set(piece, done);
+      done += piece.length;
+      this.#rest = this.#rest.subarray(piece.length);
+    }
+  }
+
+  close(): Promise<void> {
+    this.#drop();
+    return Promise.resolve();
+  }
+
+  /** The next bytes, at least one. */
+  async #next(): Promise<Uint8Array> {
+    for (;;) {
+      throwIfAborted(this.#context.signal);
+      try {
+        const step = await this.#open().next();
+        if (step.done === true) {
+          throw new LitestreamError('ERR_STORAGE_TEMPORARY', 'unexpected EOF', { retryable: true });
+        }
+        const bytes = step.value.subarray(0, this.#end - this.#position);
+        if (bytes.length === 0) continue;
+        this.#position += bytes.length;
+        this.#failures = 0;
+        return bytes;
+      } catch (error) {
+        await this.#recover(error);
+      }
+    }
+  }
+
+  #open(): AsyncIterator<Uint8Array> {
+    if (this.#stream !== undefined) return this.#stream;
+    const { client, signal } = this.#context;
+    this.#request = new AbortController();
+    const options = {
+      offset: this.#position,
+      size: this.#end - this.#position,
+      signal: AbortSignal.any([signal, this.#request.signal]),
+    };
+    this.#stream = client.read(this.#file, options)[Symbol.asyncIterator]();
+    return this.#stream;
+  }
+
+  /** Ends the request without waiting for a stream that may never answer. */
+  #drop(): void {
+    const stream = this.#stream;
+    this.#stream = undefined;
+    this.#request?.abort();
+    stream?.return?.().catch(() => {
+      // The error belongs to a stream that was given up.
+    });
+  }
+
+  /** Returns if the request should be repeated, else throws. */
+  async #recover(error: unknown): Promise<void> {
+    this.#drop();
+    const { clock, signal } = this.#context;
+    throwIfAborted(signal);
+    if (!isLitestreamError(error) || !error.retryable || isGone(error)) throw error;
+    this.#failures += 1;
+    if (this.#failures > RETRIES) {
+      const { level, minTxid, maxTxid } = this.#file;
+      throw new LitestreamError(
+        'ERR_STORAGE',
+        `max retries exceeded reading ltx file (level=${level}, min=${formatTxid(minTxid)}, ` +
+          `max=${formatTxid(maxTxid)}, offset=${this.#position}): ${errorMessage(error)}`,
+        {
+          cause: error,
+          retryable: true,
+          details: { level, minTxid, maxTxid, offset: this.#position },
+        },
+      );
+    }
+    await sleep(clock, Math.min(RETRY_BASE_MS * 2 ** (this.#failures - 1), RETRY_MAX_MS), signal);
+  }
+}
+
+/** True if the replica's files can be read by position at no cost. */
+export function isLocal(client: ReplicaClient): boolean {
+  return client.localPath !== undefined;
+}
+
+/** A reader of `[offset, offset + size)`. Nothing is opened before the first read. */
+export function openRange(
+  context: SourceContext,
+  file: FileInfo,
+  offset: number,
+  size: number,
+): RangeReader {
+  const path = context.client.localPath?.(file);
+  if (path !== undefined) return new LocalReader(context, file, path, offset);
+  return new RemoteReader(context, file, offset, size);
+}
+
+/** `[offset, offset + size)` of a file in memory. */
+export async function readRange(
+  context: SourceContext,
+  file: FileInfo,
+  offset: number,
+  size: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const reader = openRange(context, file, offset, size);
+  try {
+    const bytes = new Uint8Array(size);
+    await reader.fill(bytes);
+    return bytes;
+  } finally {
+    await reader.close();
+  }
+}
