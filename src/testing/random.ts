@@ -1,0 +1,14 @@
+/**
+ * A source of numbers in [0, 1), the same for the same seed on every machine: a 32-bit counter stepped by the golden ratio,
+ * its bits mixed by multiplications and shifts.
+ */
+export function randomNumbers(seed: number): () => number {
+  let state = seed | 0;
+  return () => {
+    state = (state + 0x9e3779b9) | 0;
+    let mixed = state;
+    mixed = Math.imul(mixed ^ (mixed >>> 16), 0x21f0aaad);
+    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
+    return ((mixed ^ (mixed >>> 15)) >>> 0) / 2 ** 32;
+  };
+}
