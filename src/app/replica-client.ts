@@ -43,7 +43,9 @@ export function createReplicaClient(
       ? undefined
       : async () => ({
           file: ownershipOf(await fileSystem.stat('replica:stat-database', databasePath)),
-          directory: ownershipOf(await fileSystem.stat('replica:stat-folder', dirname(databasePath))),
+          directory: ownershipOf(
+            await fileSystem.stat('replica:stat-folder', dirname(databasePath)),
+          ),
         });
   return openFileReplica(location.path, { clock, fileSystem, logger, ownership });
 }

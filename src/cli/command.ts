@@ -2,7 +2,14 @@ import { defaultConfigPath } from '../lib/default-config-path.ts';
 import type { Clock } from '../lib/clock.ts';
 import { LitestreamError } from '../lib/errors.ts';
 import type { FileSystem } from '../lib/file-system.ts';
-import { boolFlag, type Flag, type Flags, type ParsedFlags, parseFlags, stringFlag } from './flags.ts';
+import {
+  boolFlag,
+  type Flag,
+  type Flags,
+  type ParsedFlags,
+  parseFlags,
+  stringFlag,
+} from './flags.ts';
 
 /** Where text goes. Writes are not awaited: standard streams on POSIX are written at once. */
 export interface TextSink {

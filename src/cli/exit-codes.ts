@@ -10,7 +10,8 @@ export const EXIT_ERROR = 1;
 export function printError(error: unknown, { stderr }: Pick<Io, 'stderr'>): number {
   stderr.write(`Error: ${errorMessage(error)}\n`);
   if (error instanceof LitestreamError) {
-    if (error.code === 'ERR_USAGE' && error.hint !== undefined) stderr.write(`Try: ${error.hint}\n`);
+    if (error.code === 'ERR_USAGE' && error.hint !== undefined)
+      stderr.write(`Try: ${error.hint}\n`);
   }
   return EXIT_ERROR;
 }

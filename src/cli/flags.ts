@@ -77,7 +77,13 @@ export function stringFlag(placeholder: string, help: string, value = ''): Flag<
 
 /** Decimal, `0x`, `0o`, `0b` or leading-zero octal, with `_` between digits. */
 export function intFlag(placeholder: string, help: string, value: number): Flag<number> {
-  return { value, alone: false, placeholder, help: `${help} (default ${value})`, parse: parseInteger };
+  return {
+    value,
+    alone: false,
+    placeholder,
+    help: `${help} (default ${value})`,
+    parse: parseInteger,
+  };
 }
 
 function parseInteger(text: string): number {

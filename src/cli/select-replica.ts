@@ -31,7 +31,10 @@ function chooseReplica(replicas: readonly ResolvedReplica[], name: string): Reso
   const found = name === '' ? replicas[0] : replicas.find((replica) => replica.name === name);
   if (found !== undefined) return found;
   const names = replicas.map((replica) => replica.name).join(', ');
-  throw new LitestreamError('ERR_CONFIG', `replica not found: ${name} (the database has: ${names})`);
+  throw new LitestreamError(
+    'ERR_CONFIG',
+    `replica not found: ${name} (the database has: ${names})`,
+  );
 }
 
 /**
@@ -41,7 +44,11 @@ function chooseReplica(replicas: readonly ResolvedReplica[], name: string): Reso
  *
  * Spec: cli 4.
  */
-export async function selectReplica(argument: string, values: SelectValues, io: Io): Promise<Selection> {
+export async function selectReplica(
+  argument: string,
+  values: SelectValues,
+  io: Io,
+): Promise<Selection> {
   if (isReplicaUrl(argument)) {
     if (values.config !== '') {
       throw usageError('cannot specify a replica URL and the -config flag');
@@ -54,7 +61,11 @@ export async function selectReplica(argument: string, values: SelectValues, io: 
   }
   const config = await readConfigForCommand(values, io);
   const database = findDatabase(config, argument);
-  return { replica: chooseReplica(database.replicas, values.replica), databasePath: database.path, config };
+  return {
+    replica: chooseReplica(database.replicas, values.replica),
+    databasePath: database.path,
+    config,
+  };
 }
 
 /** The logger of a command that works on one replica. */
@@ -67,7 +78,11 @@ export function replicaLogger(selection: Selection, json: boolean, io: Io): Logg
 }
 
 /** The client of a selected replica. */
-export function selectedClient(selection: Selection, logger: Logger, io: Io): Promise<ReplicaClient> {
+export function selectedClient(
+  selection: Selection,
+  logger: Logger,
+  io: Io,
+): Promise<ReplicaClient> {
   const { clock, fileSystem } = io;
   return createReplicaClient(selection.replica.location, { clock, fileSystem, logger });
 }

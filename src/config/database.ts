@@ -51,7 +51,10 @@ function nameReplicas(replicas: readonly ResolvedReplica[]): ResolvedReplica[] {
 export function resolveDatabase(database: DatabaseConfig): ResolvedDatabase {
   const { replica, replicas, path } = database;
   if (replica !== undefined && replicas.length > 0) {
-    throw new LitestreamError('ERR_CONFIG', "cannot specify 'replica' and 'replicas' on a database");
+    throw new LitestreamError(
+      'ERR_CONFIG',
+      "cannot specify 'replica' and 'replicas' on a database",
+    );
   }
   const entries = replica === undefined ? replicas : [replica];
   if (entries.length === 0) {

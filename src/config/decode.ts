@@ -155,7 +155,8 @@ class Decoder {
     const content = this.#follow(node);
     if (content === undefined) return undefined;
     if (typeof kind !== 'string') {
-      if ('map' in kind) return this.#isNull(content) ? undefined : this.map(content, kind.map, path);
+      if ('map' in kind)
+        return this.#isNull(content) ? undefined : this.map(content, kind.map, path);
       return this.#list(content, kind.list, path);
     }
     try {

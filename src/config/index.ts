@@ -1,6 +1,7 @@
 export { defaultMetaPath, resolveDatabase, type ResolvedDatabase } from './database.ts';
 export type { ReplicaKeys } from './keys.ts';
 export {
+  commandLineConfig,
   DEFAULT_SOCKET_PATH,
   defaultConfig,
   type Environment,

@@ -6,7 +6,10 @@ export interface ReplicaSettingKeys {
   readonly 'validation-interval'?: number;
   readonly 'max-sync-ltx-files'?: number;
   readonly 'auto-recover'?: boolean;
-  readonly age?: { readonly identities?: readonly string[]; readonly recipients?: readonly string[] };
+  readonly age?: {
+    readonly identities?: readonly string[];
+    readonly recipients?: readonly string[];
+  };
   readonly 'access-key-id'?: string;
   readonly 'secret-access-key'?: string;
   readonly region?: string;
@@ -85,7 +88,11 @@ export interface DatabaseKeys extends ReplicaSettingKeys {
 export interface FileKeys extends ReplicaSettingKeys {
   readonly addr?: string;
   readonly 'mcp-addr'?: string;
-  readonly socket?: { readonly enabled?: boolean; readonly path?: string; readonly permissions?: number };
+  readonly socket?: {
+    readonly enabled?: boolean;
+    readonly path?: string;
+    readonly permissions?: number;
+  };
   readonly levels?: readonly ({ readonly interval?: number } | null)[];
   readonly snapshot?: { readonly interval?: number; readonly retention?: number };
   readonly validation?: { readonly interval?: number };

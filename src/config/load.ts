@@ -60,7 +60,9 @@ async function readText(path: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (error) {
     if (isMissing(error)) {
-      throw new LitestreamError('ERR_CONFIG_NOT_FOUND', `config file not found: ${path}`, { cause: error });
+      throw new LitestreamError('ERR_CONFIG_NOT_FOUND', `config file not found: ${path}`, {
+        cause: error,
+      });
     }
     // A folder opens and then cannot be read.
     const reading = error instanceof Error && 'code' in error && error.code === 'EISDIR';
@@ -85,6 +87,11 @@ export function defaultConfig(): Config {
   return buildConfig({});
 }
 
+/** The configuration of one database and its replicas, as the command line gives them. Spec: cli 5.1. */
+export function commandLineConfig(path: string, urls: readonly string[]): Config {
+  return buildConfig({ dbs: [{ path, replicas: urls.map((url) => ({ url })) }] });
+}
+
 function emptyEntry(name: string): LitestreamError {
   return new LitestreamError('ERR_CONFIG', `${name}: entry is empty`);
 }
@@ -105,7 +112,10 @@ function withoutNulls<T>(list: readonly (T | null)[] | undefined): T[] {
 }
 
 /** The first snapshot setting of the databases, all of which must agree. Spec: config 5.2. */
-function promoted(databases: readonly DatabaseKeys[], key: 'interval' | 'retention'): number | undefined {
+function promoted(
+  databases: readonly DatabaseKeys[],
+  key: 'interval' | 'retention',
+): number | undefined {
   const given = databases.flatMap(({ path, dir, snapshot }) => {
     const ms = snapshot?.[key];
     return ms === undefined ? [] : [{ name: path ?? dir ?? '', ms }];

@@ -16,7 +16,10 @@ function homeDirectory(path: string): string {
   }
   const home = homedir();
   if (home === '') {
-    throw new LitestreamError('ERR_CONFIG', `cannot expand path ${path}, no home directory available`);
+    throw new LitestreamError(
+      'ERR_CONFIG',
+      `cannot expand path ${path}, no home directory available`,
+    );
   }
   return home;
 }
@@ -44,6 +47,7 @@ export function isReplicaUrl(argument: string): boolean {
 export function normalizePath(path: string): string {
   const plain = stripDatabaseScheme(path);
   if (plain === '~') return homeDirectory(plain);
-  if (plain.startsWith('~/')) return join(homeDirectory(plain), plain.slice(2)).replace(/(?<=.)\/$/, '');
+  if (plain.startsWith('~/'))
+    return join(homeDirectory(plain), plain.slice(2)).replace(/(?<=.)\/$/, '');
   return resolve(plain);
 }

@@ -83,13 +83,19 @@ export function queryText(query: URLSearchParams, ...names: readonly string[]): 
 }
 
 /** A boolean parameter: any text that does not say yes means no. */
-export function queryBoolean(query: URLSearchParams, ...names: readonly string[]): boolean | undefined {
+export function queryBoolean(
+  query: URLSearchParams,
+  ...names: readonly string[]
+): boolean | undefined {
   const text = queryText(query, ...names);
   return text === undefined ? undefined : TRUE_WORDS.test(text);
 }
 
 /** @throws LitestreamError `ERR_CONFIG` */
-export function queryInteger(query: URLSearchParams, ...names: readonly string[]): number | undefined {
+export function queryInteger(
+  query: URLSearchParams,
+  ...names: readonly string[]
+): number | undefined {
   for (const name of names) {
     const text = query.get(name);
     if (text === null || text === '') continue;

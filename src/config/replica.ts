@@ -119,7 +119,11 @@ function typeName(keys: ReplicaKeys): string {
 }
 
 /** Refuses `url` together with the key that says the same. */
-function refuseBoth(keys: ReplicaKeys, type: string, ...others: readonly (keyof ReplicaKeys)[]): void {
+function refuseBoth(
+  keys: ReplicaKeys,
+  type: string,
+  ...others: readonly (keyof ReplicaKeys)[]
+): void {
   if (!keys.url) return;
   for (const other of others) {
     if (keys[other]) throw configError(`cannot specify url & ${other} for ${type} replica`);
@@ -168,7 +172,9 @@ function resolveGs(keys: ReplicaKeys): ReplicaLocation {
 }
 
 /** `abs://account@account.blob.core.windows.net/container/prefix`: the form that Azure's own documents suggest. */
-function absHostForm(url: ParsedUrl): { account: string; bucket: string; path: string } | undefined {
+function absHostForm(
+  url: ParsedUrl,
+): { account: string; bucket: string; path: string } | undefined {
   if (!/\.blob\.core\./.test(url.host)) return undefined;
   const [bucket = '', ...rest] = url.path.split('/');
   return { account: url.host.split('.')[0] ?? '', bucket, path: rest.join('/') };
@@ -238,9 +244,15 @@ function resolveWebdav(keys: ReplicaKeys): ReplicaLocation {
 function resolveNats(keys: ReplicaKeys): ReplicaLocation {
   const url = optionalUrl(keys);
   const urlBucket = url === undefined || url.path === '.' ? '' : url.path;
-  const { 'client-cert': clientCert = '', 'client-key': clientKey = '', 'root-cas': rootCas = [] } = keys;
+  const {
+    'client-cert': clientCert = '',
+    'client-key': clientKey = '',
+    'root-cas': rootCas = [],
+  } = keys;
   if ((clientCert === '') !== (clientKey === '')) {
-    throw configError('client-cert and client-key must both be specified for mutual TLS authentication');
+    throw configError(
+      'client-cert and client-key must both be specified for mutual TLS authentication',
+    );
   }
   return {
     type: 'nats',

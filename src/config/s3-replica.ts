@@ -39,7 +39,10 @@ interface S3Host {
   readonly pathStyle?: boolean;
 }
 
-const HOSTS: readonly (readonly [form: RegExp, read: (bucket: string, region: string) => S3Host])[] = [
+const HOSTS: readonly (readonly [
+  form: RegExp,
+  read: (bucket: string, region: string) => S3Host,
+])[] = [
   [
     /^(?<bucket>.+)\.s3(?:\.(?<region>[^.]+))?\.amazonaws\.com$/,
     (bucket, region) => ({ bucket, region }),
@@ -57,7 +60,10 @@ const HOSTS: readonly (readonly [form: RegExp, read: (bucket: string, region: st
       pathStyle: true,
     }),
   ],
-  [/^(?:(?<bucket>.+)\.)?s3\.filebase\.com$/, (bucket) => ({ bucket, endpoint: 's3.filebase.com' })],
+  [
+    /^(?:(?<bucket>.+)\.)?s3\.filebase\.com$/,
+    (bucket) => ({ bucket, endpoint: 's3.filebase.com' }),
+  ],
   [
     /^(?:(?<bucket>.+)\.)?s3\.(?<region>[^.]+)\.scw\.cloud$/,
     (bucket, region) => ({ bucket, region, endpoint: `s3.${region}.scw.cloud` }),
@@ -129,13 +135,17 @@ function pathStyle(
   fromQuery: string | undefined,
 ): boolean | undefined {
   const asked = part && queryText(part.query, 'forcePathStyle', 'force-path-style');
-  const implied = asked === undefined ? fromQuery !== undefined || part?.pathStyle === true : asked === 'true';
+  const implied =
+    asked === undefined ? fromQuery !== undefined || part?.pathStyle === true : asked === 'true';
   if (implied || keys['force-path-style'] === true) return true;
   if (keys['force-path-style'] === undefined && (keys.endpoint ?? '') !== '') return true;
   return keys['force-path-style'] ?? (asked === undefined ? undefined : false);
 }
 
-function readSse(keys: ReplicaKeys, query: URLSearchParams): Pick<
+function readSse(
+  keys: ReplicaKeys,
+  query: URLSearchParams,
+): Pick<
   S3Location,
   'sseCustomerAlgorithm' | 'sseCustomerKey' | 'sseCustomerKeyPath' | 'sseKmsKeyId'
 > {
@@ -177,14 +187,17 @@ export function resolveS3(keys: ReplicaKeys): S3Location {
     type: 's3',
     bucket,
     path: keys.path || (part?.path ?? ''),
-    region: keys.region || (queryText(query, 'region') ?? part?.region ?? '') || awsRegion(endpoint),
+    region:
+      keys.region || (queryText(query, 'region') ?? part?.region ?? '') || awsRegion(endpoint),
     endpoint,
     forcePathStyle: pathStyle(keys, part, asked),
     skipVerify: skipVerify(keys, query),
     signPayload: keys['sign-payload'] ?? queryBoolean(query, 'signPayload', 'sign-payload'),
     requireContentMd5:
-      keys['require-content-md5'] ?? queryBoolean(query, 'requireContentMD5', 'require-content-md5'),
-    storageClass: keys['storage-class'] || (queryText(query, 'storageClass', 'storage-class') ?? ''),
+      keys['require-content-md5'] ??
+      queryBoolean(query, 'requireContentMD5', 'require-content-md5'),
+    storageClass:
+      keys['storage-class'] || (queryText(query, 'storageClass', 'storage-class') ?? ''),
     partSizeBytes: keys['part-size'] ?? queryInteger(query, 'partSize', 'part-size'),
     concurrency: keys.concurrency ?? queryInteger(query, 'concurrency'),
     accessKeyId: keys['access-key-id'] ?? '',

@@ -42,7 +42,10 @@ export function parseSize(text: string): number {
   const bytes = (BigInt(`${whole}${fraction}`) * factor) / scale;
   if (bytes >= UINT64_MAX) throw invalid(`too large: ${trimmed}`);
   if (bytes > SIZE_MAX) {
-    throw new LitestreamError('ERR_CONFIG', `size ${bytes} exceeds maximum allowed value (${SIZE_MAX})`);
+    throw new LitestreamError(
+      'ERR_CONFIG',
+      `size ${bytes} exceeds maximum allowed value (${SIZE_MAX})`,
+    );
   }
   return Number(bytes);
 }

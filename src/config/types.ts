@@ -43,7 +43,11 @@ export interface LoggingConfig {
 export interface Config {
   readonly addr: string;
   readonly mcpAddr: string;
-  readonly socket: { readonly enabled: boolean; readonly path: string; readonly permissions: number };
+  readonly socket: {
+    readonly enabled: boolean;
+    readonly path: string;
+    readonly permissions: number;
+  };
   /** Levels 1, 2, … in order. */
   readonly levels: readonly { readonly intervalMs: number }[];
   readonly snapshotIntervalMs: number;

@@ -5,7 +5,10 @@ import type { Config, DatabaseConfig } from './types.ts';
 const MINUTE_MS = 60_000;
 const LOG_TYPES: ReadonlySet<string> = new Set(['', 'text', 'json', 'pretty']);
 
-function configError(message: string, details: Readonly<Record<string, unknown>> = {}): LitestreamError {
+function configError(
+  message: string,
+  details: Readonly<Record<string, unknown>> = {},
+): LitestreamError {
   return new LitestreamError('ERR_CONFIG', message, { details });
 }
 
@@ -80,12 +83,20 @@ function checkServices(config: Config): void {
     checkDuration({ field: `levels[${index}].interval`, ms: intervalMs, reason });
   }
   const reason = 'must be >= 0';
-  checkDuration({ field: 'watchdog-threshold', ms: config.watchdogThresholdMs, reason, atLeastMs: 0 });
+  checkDuration({
+    field: 'watchdog-threshold',
+    ms: config.watchdogThresholdMs,
+    reason,
+    atLeastMs: 0,
+  });
   checkDuration({ field: 'lag-alert', ms: config.lagAlertMs, reason, atLeastMs: 0 });
 }
 
 /** The rules about which keys of an entry go together, in the order in which they are reported. */
-function shapeProblem(database: DatabaseConfig, earlier: ReadonlyMap<string, number>): string | undefined {
+function shapeProblem(
+  database: DatabaseConfig,
+  earlier: ReadonlyMap<string, number>,
+): string | undefined {
   const { path, dir } = database;
   if (path !== '' && dir !== '') return `cannot specify both 'path' and 'dir'`;
   if (path === '' && dir === '') return `must specify either 'path' or 'dir'`;

@@ -66,13 +66,15 @@ export const command: Command = defineCommand({
   about: 'Lists the LTX files of a replica.',
   flags,
   async run(parsed, io) {
-    const rows = (await listFiles(parsed, io)).map(({ level, minTxid, maxTxid, size, createdAt }) => ({
-      level,
-      min_txid: formatTxid(minTxid),
-      max_txid: formatTxid(maxTxid),
-      size,
-      timestamp: formatTime(createdAt),
-    }));
+    const rows = (await listFiles(parsed, io)).map(
+      ({ level, minTxid, maxTxid, size, createdAt }) => ({
+        level,
+        min_txid: formatTxid(minTxid),
+        max_txid: formatTxid(maxTxid),
+        size,
+        timestamp: formatTime(createdAt),
+      }),
+    );
     const header = ['level', 'min_txid', 'max_txid', 'size', 'created'];
     const cells = rows.map((row) => Object.values(row).map(String));
     io.stdout.write(parsed.values.json ? formatJson(rows) : formatTable(header, cells));

@@ -49,7 +49,9 @@ async function requireDatabase(path: string, fileSystem: FileSystem): Promise<vo
     throw wrapError('cannot access database', error);
   }
   if (stat === undefined) {
-    throw new LitestreamError('ERR_DB_NOT_FOUND', `database does not exist: ${path}`, { details: { path } });
+    throw new LitestreamError('ERR_DB_NOT_FOUND', `database does not exist: ${path}`, {
+      details: { path },
+    });
   }
 }
 
@@ -72,7 +74,9 @@ async function dryRun(path: string, ltxPath: string, { fileSystem, stdout }: Io)
   } catch (error) {
     throw wrapError('dry run failed', error);
   }
-  stdout.write(`Dry run: local Litestream state would be reset for: ${path}\nWould remove: ${ltxPath}\n`);
+  stdout.write(
+    `Dry run: local Litestream state would be reset for: ${path}\nWould remove: ${ltxPath}\n`,
+  );
   stdout.write(
     files.length === 0
       ? 'No local LTX files would be removed.\n'

@@ -77,7 +77,8 @@ export const command: Command = defineCommand({
     const only = argument === '' ? undefined : normalizePath(argument);
     const rows: StatusRow[] = [];
     for (const database of resolveDatabases(config.databases)) {
-      if (only === undefined || database.path === only) rows.push(await statusOf(database, io.fileSystem));
+      if (only === undefined || database.path === only)
+        rows.push(await statusOf(database, io.fileSystem));
     }
     const header = ['database', 'status', 'local txid', 'wal size'];
     const cells = rows.map((row) => [row.database, row.status, row.local_txid, row.wal_size]);

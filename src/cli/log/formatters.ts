@@ -13,7 +13,8 @@ const NAMES: Readonly<Record<LogLevel, string>> = {
 
 /** `time=… level=… msg=… key=value …`. Spec: cli 19.2. */
 export const formatText: LogFormatter = ({ time, level, message, source, attributes }) => {
-  const place = source === undefined ? '' : ` source=${quoted(`${basename(source.file)}:${source.line}`)}`;
+  const place =
+    source === undefined ? '' : ` source=${quoted(`${basename(source.file)}:${source.line}`)}`;
   const pairs = textPairs(attributes, (key, value) => ` ${key}=${value}`);
   const shown = localTime(time, 'three digits');
   return `time=${shown} level=${NAMES[level]}${place} msg=${quoted(message)}${pairs}\n`;

@@ -3,13 +3,21 @@ import type { LogAttributes, Logger, LogLevel } from '../../telemetry/index.ts';
 import { formatJsonLine, formatText, prettyFormatter } from './formatters.ts';
 import type { LogFormatter, LogPair, LogSource } from './value.ts';
 
-const SEVERITY: Readonly<Record<LogLevel, number>> = { trace: -8, debug: -4, info: 0, warn: 4, error: 8 };
+const SEVERITY: Readonly<Record<LogLevel, number>> = {
+  trace: -8,
+  debug: -4,
+  info: 0,
+  warn: 4,
+  error: 8,
+};
 
 /** A level by its name, in any case; `warning` is `warn`, anything unknown `info`. Spec: cli 19.1. */
 export function parseLogLevel(name: string): LogLevel {
   const lower = name.toLowerCase();
   if (lower === 'warning') return 'warn';
-  return lower === 'trace' || lower === 'debug' || lower === 'warn' || lower === 'error' ? lower : 'info';
+  return lower === 'trace' || lower === 'debug' || lower === 'warn' || lower === 'error'
+    ? lower
+    : 'info';
 }
 
 export interface LoggerOptions {

@@ -1,0 +1,17 @@
+import type { Config, ConfigWarning } from '../../config/index.ts';
+
+/** What `replicate` was asked to do. */
+export interface ReplicateRequest {
+  readonly config: Config;
+  readonly warnings: readonly ConfigWarning[];
+  /** The level as the start line shows it; empty if none was given. */
+  readonly level: string;
+  /** `-log-level`; empty if not given. */
+  readonly logLevel: string;
+  /** Command to run; empty = none. */
+  readonly exec: string;
+  readonly restoreIfMissing: boolean;
+  readonly once: boolean;
+  readonly forceSnapshot: boolean;
+  readonly enforceRetention: boolean;
+}

@@ -1,0 +1,199 @@
+import type { Store } from '../../engine/index.ts';
+import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
+import { packageVersion } from '../../lib/version.ts';
+import type { Logger } from '../../telemetry/index.ts';
+import {
+  type Child,
+  type ChildResult,
+  childResultText,
+  signalText,
+  startChild,
+} from '../child/process.ts';
+import { type Io, usageError } from '../command.ts';
+import { commandLogger } from '../logging.ts';
+import { SignalQueue } from '../signals.ts';
+import type { ReplicateRequest } from './request.ts';
+import { start } from './start.ts';
+
+/** Why replication ends. */
+type Ending =
+  | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
+  | { readonly kind: 'child'; readonly result: ChildResult }
+  | { readonly kind: 'once' };
+
+/** One run of `replicate`. */
+interface Session {
+  readonly request: ReplicateRequest;
+  readonly io: Io;
+  readonly logger: Logger;
+  readonly signals: SignalQueue;
+}
+
+function logSignal(signal: NodeJS.Signals, logger: Logger): void {
+  logger.log('info', 'signal received, litestream shutting down', { signal: signalText(signal) });
+}
+
+/** Brings everything up; a signal meanwhile stops that, and is the reason why replication ends. */
+async function startUnlessStopped(
+  session: Session,
+  opened: (store: Store) => void,
+): Promise<Store | NodeJS.Signals> {
+  const { request, io, logger, signals } = session;
+  const stop = new AbortController();
+  let stoppedBy: NodeJS.Signals | undefined;
+  signals.handle((signal) => {
+    stoppedBy ??= signal;
+    stop.abort();
+  });
+  try {
+    const store = await start({ request, io, logger, signal: stop.signal, opened });
+    return stoppedBy ?? store;
+  } catch (error) {
+    if (stoppedBy === undefined) throw error;
+    return stoppedBy;
+  } finally {
+    signals.hold();
+  }
+}
+
+/** One pass over every database; a signal ends it early. Spec: cli 5.3. */
+async function syncOnce(store: Store, { logger, signals }: Session): Promise<Ending> {
+  const stop = new AbortController();
+  let stoppedBy: NodeJS.Signals | undefined;
+  signals.handle((signal) => {
+    stoppedBy ??= signal;
+    stop.abort();
+  });
+  try {
+    for (const { options } of store.databases) {
+      logger.log('info', 'syncing database', { path: options.path });
+      await store.syncDatabase(options.path, stop.signal);
+    }
+    logger.log('info', 'one-shot replication complete');
+  } catch (error) {
+    if (stoppedBy === undefined) {
+      logger.log('info', 'replication complete, litestream shutting down');
+      throw error;
+    }
+  } finally {
+    signals.hold();
+  }
+  if (stoppedBy !== undefined) return { kind: 'signal', signal: stoppedBy };
+  logger.log('info', 'replication complete, litestream shutting down');
+  return { kind: 'once' };
+}
+
+/** Passes a signal on and waits for the child, however long it takes. Later signals are passed on as well. */
+async function stopChild(
+  child: Child,
+  signal: NodeJS.Signals,
+  { logger, signals }: Session,
+): Promise<void> {
+  logger.log('info', 'sending signal to exec process');
+  if (!child.signal(signal)) {
+    throw new LitestreamError('ERR_IO', 'cannot signal exec process: os: process already finished');
+  }
+  signals.handle((later) => void child.signal(later));
+  logger.log('info', 'waiting for exec process to close');
+  const result = await child.ended;
+  signals.hold();
+  if (result.kind === 'status' && result.status !== 0) {
+    const text = childResultText(result);
+    throw new LitestreamError('ERR_IO', `cannot wait for exec process: ${text}`);
+  }
+}
+
+/** Waits for a signal or the end of the child. */
+async function waitForEnd(child: Child | undefined, { signals }: Session): Promise<Ending> {
+  const ends: Promise<Ending>[] = [
+    signals.next().then((signal) => ({ kind: 'signal', signal }) as const),
+  ];
+  if (child !== undefined) {
+    ends.push(child.ended.then((result) => ({ kind: 'child', result }) as const));
+  }
+  const ending = await Promise.race(ends);
+  signals.hold();
+  return ending;
+}
+
+/** Replicates until something ends it. @throws what decides the exit code; the caller closes the store. */
+async function work(session: Session, store: Store): Promise<void> {
+  const { request, io, logger } = session;
+  const child =
+    request.exec === '' ? undefined : await startChild(request.exec, childIo(request, io));
+  const ending = request.once ? await syncOnce(store, session) : await waitForEnd(child, session);
+  if (ending.kind === 'signal') {
+    logSignal(ending.signal, logger);
+    if (child !== undefined) await stopChild(child, ending.signal, session);
+  } else if (ending.kind === 'child') {
+    logger.log('info', 'subprocess exited, litestream shutting down');
+    const { result } = ending;
+    if (result.kind === 'signal' || result.status !== 0) {
+      throw new LitestreamError('ERR_IO', childResultText(result));
+    }
+  }
+}
+
+function childIo(request: ReplicateRequest, io: Io): Io {
+  if (request.logLevel === '') return io;
+  return { ...io, environment: { ...io.environment, LOG_LEVEL: request.logLevel } };
+}
+
+/** Final sync and release. Failures are logged and do not change the exit code. Spec: cli 17. */
+async function close(store: Store, { logger, signals }: Session): Promise<void> {
+  const interrupt = new AbortController();
+  signals.handle(() => interrupt.abort());
+  for (const error of await store.close({ interrupt: interrupt.signal })) {
+    if (isLitestreamError(error, 'ERR_SHUTDOWN_INTERRUPTED')) {
+      logger.log('warn', 'shutdown sync skipped by user interrupt', { error });
+    } else {
+      logger.log('error', 'failed to close database', { error });
+    }
+  }
+}
+
+async function runSession(session: Session): Promise<void> {
+  const { logger } = session;
+  let opened: Store | undefined;
+  let failure: unknown;
+  try {
+    const store = await startUnlessStopped(session, (created) => {
+      opened = created;
+    });
+    if (typeof store === 'string') logSignal(store, logger);
+    else await work(session, store);
+  } catch (error) {
+    failure = error;
+  }
+  if (opened !== undefined) {
+    await close(opened, session);
+    logger.log('info', 'litestream shut down');
+  }
+  if (failure !== undefined) throw failure;
+}
+
+/**
+ * Replicates as requested, until a signal, the end of the child, or the end of the work.
+ *
+ * @throws LitestreamError whatever makes the exit code 1. Everything that was opened is closed by then.
+ *
+ * Spec: cli 5, 17 and 18.
+ */
+export async function replicate(request: ReplicateRequest, io: Io): Promise<number> {
+  if (request.forceSnapshot || request.enforceRetention) {
+    const flag = request.forceSnapshot ? '-force-snapshot' : '-enforce-retention';
+    throw usageError(`${flag} is not available in this version, run -once without it`);
+  }
+  using signals = new SignalQueue();
+  const { logging } = request.config;
+  const logger = commandLogger(io, { logging, level: request.logLevel });
+  logger.log('info', 'litestream', { version: packageVersion(), level: request.level });
+  // Without databases nothing else keeps the process alive.
+  const alive = io.clock.timer(Number.MAX_SAFE_INTEGER, () => undefined);
+  try {
+    await runSession({ request, io, logger, signals });
+  } finally {
+    alive.cancel();
+  }
+  return 0;
+}

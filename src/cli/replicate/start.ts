@@ -1,0 +1,215 @@
+import { basename } from 'node:path';
+import {
+  createReplicaClient,
+  createStore,
+  resolveDatabases,
+  sharedLocations,
+} from '../../app/index.ts';
+import {
+  type Config,
+  type DatabaseConfig,
+  type ReplicaLocation,
+  resolveDatabase,
+  type ResolvedDatabase,
+} from '../../config/index.ts';
+import type { Store } from '../../engine/index.ts';
+import { throwIfAborted } from '../../lib/clock.ts';
+import { isLitestreamError, LitestreamError, wrapError } from '../../lib/errors.ts';
+import {
+  DurationValue,
+  type LogAttributes,
+  type Logger,
+  noopMetrics,
+} from '../../telemetry/index.ts';
+import { type Io, usageError } from '../command.ts';
+import { logConfigWarnings } from '../logging.ts';
+import type { ReplicateRequest } from './request.ts';
+
+/** What start-up works with. */
+export interface StartContext {
+  readonly request: ReplicateRequest;
+  readonly io: Io;
+  readonly logger: Logger;
+  /** Fires on a signal. */
+  readonly signal: AbortSignal;
+  /** Called as soon as there is something to close. */
+  readonly opened: (store: Store) => void;
+}
+
+const RETENTION_HINT =
+  'idle databases that stop receiving writes will not generate new snapshots and may lose backup coverage if cloud retention expires';
+
+/** Keys that are read and do nothing in this version. */
+function idleKeys(config: Config): string[] {
+  const keys: readonly (readonly [key: string, used: boolean])[] = [
+    ['addr', config.addr !== ''],
+    ['mcp-addr', config.mcpAddr !== ''],
+    ['socket.enabled', config.socket.enabled],
+    ['validation.interval', config.validationIntervalMs > 0],
+    ['heartbeat-url', config.heartbeatUrl !== ''],
+    ['watchdog-threshold', config.watchdogThresholdMs !== undefined],
+    ['lag-alert', config.lagAlertMs > 0],
+  ];
+  return keys.filter(([, used]) => used).map(([key]) => key);
+}
+
+/** The attributes by which `replicating to` names a location. Spec: cli 19.6. */
+function locationAttributes(location: ReplicaLocation): LogAttributes {
+  switch (location.type) {
+    case 'file':
+      return { path: location.path };
+    case 's3': {
+      const { bucket, path, region, endpoint } = location;
+      return { bucket, path, region, endpoint };
+    }
+    case 'gs':
+      return { bucket: location.bucket, path: location.path };
+    case 'abs':
+      return { bucket: location.bucket, path: location.path, endpoint: location.endpoint };
+    case 'sftp':
+      return { host: location.host, user: location.user, path: location.path };
+    case 'nats':
+      return { bucket: location.bucket, url: location.url };
+    case 'oss':
+      return { bucket: location.bucket, path: location.path, region: location.region };
+    case 'webdav':
+      return {};
+  }
+}
+
+/** `restore-if-db-not-exists` for one database. Spec: cli 5.2 step 4. */
+async function restoreMissing(database: DatabaseConfig, context: StartContext): Promise<void> {
+  const { io, logger, signal } = context;
+  const { clock, fileSystem } = io;
+  const { path } = database;
+  let exists = true;
+  try {
+    exists = (await fileSystem.stat('replicate:stat', path)) !== undefined;
+  } catch {
+    // What cannot be looked at is not written over.
+  }
+  if (exists) {
+    logger.log('info', 'database exists, skipping restore', { path });
+    return;
+  }
+  if (database.replica === undefined && database.replicas.length === 0) {
+    throw new LitestreamError('ERR_CONFIG', `no replica configured for database: ${path}`);
+  }
+  logger.log('info', 'attempting restore before replication', { path });
+  const client = await restoreClient(database, context);
+  const { restoreDatabase } = await import('../../restore/index.ts');
+  try {
+    const replicaLogger = logger.with({ db: basename(path), replica: client.type });
+    await restoreDatabase({
+      client,
+      outputPath: path,
+      target: {},
+      fileSystem,
+      clock,
+      logger: replicaLogger,
+      signal,
+    });
+    logger.log('info', 'restore completed', { path });
+  } catch (error) {
+    if (!isLitestreamError(error, 'ERR_TX_NOT_AVAILABLE')) throw wrapError('restore failed', error);
+    logger.log('info', 'no backup found, starting fresh', { path });
+  } finally {
+    await client.close();
+  }
+}
+
+async function restoreClient(
+  database: DatabaseConfig,
+  { io, logger }: StartContext,
+): ReturnType<typeof createReplicaClient> {
+  const { clock, fileSystem } = io;
+  try {
+    const [replica] = resolveDatabase(database).replicas;
+    if (replica === undefined) throw new LitestreamError('ERR_CONFIG', 'database has no replica');
+    return await createReplicaClient(replica.location, { clock, fileSystem, logger });
+  } catch (error) {
+    throw wrapError('cannot create replica for restore', error);
+  }
+}
+
+async function openStore(
+  databases: readonly ResolvedDatabase[],
+  context: StartContext,
+): Promise<Store> {
+  const { request, io, logger, signal } = context;
+  const { clock, fileSystem } = io;
+  const ports = { clock, fileSystem, logger, metrics: noopMetrics, random: () => Math.random() };
+  const store = await createStore(request.config, databases, ports, { monitors: !request.once });
+  try {
+    await store.open(signal);
+  } catch (error) {
+    // Stopped half-way by a signal, what is open still deserves its final sync.
+    if (signal.aborted) context.opened(store);
+    throw wrapError('cannot open store', error);
+  }
+  context.opened(store);
+  return store;
+}
+
+function logDatabases(databases: readonly ResolvedDatabase[], logger: Logger): void {
+  for (const { path, replicas } of databases) {
+    logger.log('info', 'initialized db', { path });
+    for (const { location, syncIntervalMs } of replicas) {
+      logger.log('info', 'replicating to', {
+        type: location.type,
+        'sync-interval': new DurationValue(syncIntervalMs),
+        ...locationAttributes(location),
+      });
+    }
+  }
+}
+
+function checkAddress(address: string): void {
+  if (address === '' || /:[^:\]]+$/.test(address)) return;
+  throw usageError(`must specify port for bind address: "${address}"`);
+}
+
+function warnAbout(
+  databases: readonly ResolvedDatabase[],
+  { request, logger }: StartContext,
+): void {
+  for (const { path, other } of sharedLocations(databases)) {
+    logger.log('warn', 'databases share a replica location', { path, other });
+  }
+  for (const key of idleKeys(request.config)) {
+    logger.log('warn', 'configuration key has no effect in this version', { key });
+  }
+}
+
+/**
+ * Brings everything up, in the reference's order; the child process is not part of it.
+ *
+ * @throws LitestreamError what stops the start; what was opened by then is the caller's to close.
+ *
+ * Spec: cli 5.2.
+ */
+export async function start(context: StartContext): Promise<Store> {
+  const { request, logger, signal } = context;
+  const { config } = request;
+  const { requireSafeSqlite } = await import('../../sqlite/index.ts');
+  requireSafeSqlite();
+  logConfigWarnings(logger, request.warnings);
+  if (config.databases.length === 0) {
+    logger.log('error', 'no databases specified in configuration');
+  }
+  for (const database of config.databases) {
+    const wanted = database.restoreIfMissing || request.restoreIfMissing;
+    if (wanted && database.path !== '') await restoreMissing(database, context);
+    throwIfAborted(signal);
+  }
+  const databases = resolveDatabases(config.databases);
+  warnAbout(databases, context);
+  const store = await openStore(databases, context);
+  if (!config.retentionEnabled) {
+    const message = 'retention disabled; cloud provider lifecycle policies must handle retention';
+    logger.log('warn', message, { hint: RETENTION_HINT });
+  }
+  logDatabases(databases, logger);
+  checkAddress(config.addr);
+  return store;
+}

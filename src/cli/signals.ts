@@ -1,0 +1,56 @@
+const HANDLED: readonly NodeJS.Signals[] =
+  process.platform === 'win32' ? ['SIGINT'] : ['SIGINT', 'SIGTERM'];
+
+/** Receives the signals that stop the program; they are kept until somebody takes them. */
+export class SignalQueue implements Disposable {
+  readonly #pending: NodeJS.Signals[] = [];
+  #handler: ((signal: NodeJS.Signals) => void) | undefined;
+  readonly #listener = (signal: NodeJS.Signals): void => {
+    this.#pending.push(signal);
+    this.#deliver();
+  };
+
+  constructor() {
+    for (const signal of HANDLED) process.on(signal, this.#listener);
+  }
+
+  /** From now on signals go to this handler, those that wait first. It may replace itself. */
+  handle(handler: (signal: NodeJS.Signals) => void): void {
+    this.#handler = handler;
+    this.#deliver();
+  }
+
+  /** From now on signals wait. */
+  hold(): void {
+    this.#handler = undefined;
+  }
+
+  /** Forgets the signals that wait. */
+  clear(): void {
+    this.#pending.length = 0;
+  }
+
+  /** The next signal. Later ones wait. */
+  next(): Promise<NodeJS.Signals> {
+    return new Promise((resolve) => {
+      this.handle((signal) => {
+        this.hold();
+        resolve(signal);
+      });
+    });
+  }
+
+  [Symbol.dispose](): void {
+    for (const signal of HANDLED) process.off(signal, this.#listener);
+  }
+
+  #deliver(): void {
+    for (;;) {
+      const handler = this.#handler;
+      if (handler === undefined) return;
+      const signal = this.#pending.shift();
+      if (signal === undefined) return;
+      handler(signal);
+    }
+  }
+}
