@@ -1,0 +1,62 @@
+import { present } from '../../lib/assert.ts';
+
+const CHUNK_BITS = 16;
+const CHUNK = 1 << CHUNK_BITS;
+
+/** Page numbers and frame sizes of a file, in file order. The offsets follow: frames touch, the first is at byte 100. */
+export interface FrameList {
+  readonly length: number;
+  pgnoAt(position: number): number;
+  /** Bytes of the whole frame: page header, size prefix, payload. */
+  sizeAt(position: number): number;
+}
+
+/** A growing list of unsigned 32-bit numbers in chunks: 4 bytes each, nothing is copied when it grows. */
+class U32List {
+  readonly #chunks: Uint32Array[] = [];
+  length = 0;
+
+  push(value: number): void {
+    const inChunk = this.length & (CHUNK - 1);
+    if (inChunk === 0) this.#chunks.push(new Uint32Array(this.#chunks.length === 0 ? 64 : CHUNK));
+    let chunk = present(this.#chunks[this.length >>> CHUNK_BITS], 'chunk of a list');
+    if (inChunk >= chunk.length) chunk = this.#enlargeFirst(chunk);
+    chunk[inChunk] = value;
+    this.length++;
+  }
+
+  /** The first chunk starts small, because most files hold few pages. */
+  #enlargeFirst(chunk: Uint32Array): Uint32Array {
+    const larger = new Uint32Array(chunk.length * 4);
+    larger.set(chunk);
+    this.#chunks[0] = larger;
+    return larger;
+  }
+
+  at(position: number): number {
+    return this.#chunks[position >>> CHUNK_BITS]![position & (CHUNK - 1)]!;
+  }
+}
+
+/** A growing {@link FrameList}: 8 bytes per page. */
+export class FrameTable implements FrameList {
+  readonly #pgnos = new U32List();
+  readonly #sizes = new U32List();
+
+  get length(): number {
+    return this.#sizes.length;
+  }
+
+  push(pgno: number, size: number): void {
+    this.#pgnos.push(pgno);
+    this.#sizes.push(size);
+  }
+
+  pgnoAt(position: number): number {
+    return this.#pgnos.at(position);
+  }
+
+  sizeAt(position: number): number {
+    return this.#sizes.at(position);
+  }
+}
