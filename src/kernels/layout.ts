@@ -8,8 +8,8 @@
  *      576  x^(8·2^k) modulo the CRC polynomial, k = 0 … 52
  *     1024  scratch of the CRC reduction (2 KiB)
  *     3072  scratch for headers that are hashed
- *     4096  LZ4 hash table (8 KiB)
- *    12288  CRC streams, STREAM_BYTES each
+ *     4096  LZ4 hash table (16 KiB)
+ *    20480  CRC streams, STREAM_BYTES each
  *     base  the caller's bytes, up to limit
  *    limit  SLACK bytes that nobody owns
  * ```
@@ -20,7 +20,7 @@ export const CRC_POWERS = 576;
 export const CRC_SCRATCH = 1024;
 export const HEADER_SCRATCH = 3072;
 export const HASH_TABLE = 4096;
-export const STREAMS = 12288;
+export const STREAMS = 20480;
 export const STREAM_BYTES = 2176;
 
 /** Copies in the kernel move whole 8- or 16-byte words; they read and write up to this many bytes past the end. */
