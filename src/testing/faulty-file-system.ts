@@ -64,10 +64,18 @@ export class FaultyFileSystem implements FileSystem {
   }
 
   async open(label: string, path: string, mode: OpenMode, permissions?: number): Promise<OpenFile> {
-    const file = await this.run(label, path, () =>
-      this.#inner.open(label, path, mode, permissions),
-    );
-    return new FaultyFile(this, file, path);
+    let opened: OpenFile | undefined;
+    const call = async (): Promise<OpenFile> => {
+      opened = await this.#inner.open(label, path, mode, permissions);
+      return opened;
+    };
+    try {
+      return new FaultyFile(this, await this.run(label, path, call), path);
+    } catch (error) {
+      // The answer is lost, not the descriptor.
+      await opened?.close();
+      throw error;
+    }
   }
 
   rename(label: string, from: string, to: string): Promise<void> {

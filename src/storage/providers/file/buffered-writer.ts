@@ -1,24 +1,26 @@
 import type { OpenFile } from '../../../lib/file-system.ts';
 import { onDisk } from './errors.ts';
 
-const BUFFER_SIZE = 256 * 1024;
+const BUFFER_SIZE_MAX = 256 * 1024;
 
 /** Writes chunks of any size to a file front to back, small ones together. */
 export class BufferedWriter {
   readonly #file: OpenFile;
   readonly #label: string;
-  readonly #buffer = new Uint8Array(BUFFER_SIZE);
+  readonly #buffer: Uint8Array;
   #buffered = 0;
   #flushed = 0;
 
-  constructor(file: OpenFile, label: string) {
+  /** @param size - expected bytes in all; less memory is taken for a small file. */
+  constructor(file: OpenFile, label: string, size: number) {
     this.#file = file;
     this.#label = label;
+    this.#buffer = new Uint8Array(Math.min(BUFFER_SIZE_MAX, Math.max(size, 1)));
   }
 
   async write(chunk: Uint8Array): Promise<void> {
-    if (this.#buffered + chunk.length > BUFFER_SIZE) await this.flush();
-    if (chunk.length >= BUFFER_SIZE) {
+    if (this.#buffered + chunk.length > this.#buffer.length) await this.flush();
+    if (chunk.length >= this.#buffer.length) {
       await this.#put(chunk);
       return;
     }

@@ -247,7 +247,7 @@ export class FileReplicaClient implements ReplicaClient {
     }
     const file = await onDisk(this.#fs.open('file:create', temporary, 'create', FILE_MODE));
     try {
-      const writer = new BufferedWriter(file, 'file:write');
+      const writer = new BufferedWriter(file, 'file:write', source.size);
       for await (const chunk of abortable(source.stream(signal), signal)) await writer.write(chunk);
       await writer.flush();
       return file;

@@ -1,0 +1,461 @@
+import assert from 'node:assert/strict';
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { isLitestreamError, LitestreamError } from '../../../lib/errors.ts';
+import { nodeFileSystem } from '../../../lib/file-system.ts';
+import {
+  chunkedSource,
+  FaultyFileSystem,
+  fileKey,
+  listAll,
+  ltxLike,
+  SimulatedCrash,
+} from '../../../testing/index.ts';
+import type { ReplicaClient, ReplicaOwnership, WriteSource } from '../../contract.ts';
+import { bytesSource, fileSource } from '../../sources.ts';
+import { readAll } from '../../streams.ts';
+import { FileReplicaClient } from './index.ts';
+
+const KEY = fileKey(0, 1);
+const NAME = '0000000000000001-0000000000000001.ltx';
+
+let folder: string;
+let root: string;
+let target: string;
+
+function open(fileSystem = nodeFileSystem, ownership?: () => ReplicaOwnership): FileReplicaClient {
+  return new FileReplicaClient({ path: root, fileSystem, ownership });
+}
+
+async function filesBelow(path: string): Promise<string[]> {
+  const entries = await readdir(path, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+}
+
+async function localSource(bytes: Uint8Array): Promise<WriteSource> {
+  const path = join(folder, 'source');
+  await writeFile(path, bytes);
+  return fileSource(nodeFileSystem, path, bytes.length);
+}
+
+/** Everything a client can be asked for. */
+function allCalls(client: ReplicaClient): Readonly<Record<string, () => Promise<unknown>>> {
+  return {
+    init: () => client.init(),
+    list: () => listAll(client, 0),
+    read: () => readAll(client, KEY),
+    write: () => client.write(KEY, bytesSource(ltxLike(100))),
+    delete: () => client.delete([KEY]),
+    deleteAll: () => client.deleteAll(),
+  };
+}
+
+describe('file provider', () => {
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'litestream file é-'));
+    root = join(folder, 'replica');
+    target = join(root, 'ltx', '0', NAME);
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  describe('publishing', () => {
+    it('gives the file the time of its header, to the millisecond', async () => {
+      const client = open();
+      for (let n = 0; n < 300; n++) {
+        const createdAt = 1_735_689_600_000 + n * 7_919_013;
+        await client.write(KEY, bytesSource(ltxLike(100, createdAt)));
+        const { mtimeNs, atimeNs } = await stat(target, { bigint: true });
+        const above = mtimeNs - BigInt(createdAt) * 1_000_000n;
+        assert.ok(above >= 0n && above < 500n, `${createdAt}: ${above} ns above`);
+        assert.equal(atimeNs, mtimeNs);
+        assert.equal((await listAll(client, 0))[0]?.createdAt, createdAt);
+      }
+    });
+
+    it('reads times that other programs have set a little below the millisecond', async () => {
+      const client = open();
+      await client.write(KEY, bytesSource(ltxLike(100)));
+      for (const ms of [1_735_689_805_894, 1_700_000_000_001, 999]) {
+        await utimes(target, ms / 1000, ms / 1000);
+        assert.equal((await listAll(client, 0))[0]?.createdAt, ms);
+      }
+    });
+
+    it('makes private files and folders by default', async () => {
+      const client = open();
+      await client.write(KEY, bytesSource(ltxLike(100)));
+      await client.write(fileKey(0, 2), await localSource(ltxLike(100)));
+      for (const path of [root, join(root, 'ltx'), join(root, 'ltx', '0')]) {
+        assert.equal((await stat(path)).mode & 0o7777, 0o700, path);
+      }
+      for (const { minTxid, maxTxid } of await listAll(client, 0)) {
+        const path = client.localPath({ level: 0, minTxid, maxTxid });
+        assert.equal((await stat(path)).mode & 0o7777, 0o600, path);
+      }
+    });
+
+    it('gives new files and folders the permissions of the database', async () => {
+      const { uid, gid } = await stat(folder);
+      const ownership: ReplicaOwnership = {
+        file: { mode: 0o664, uid, gid },
+        directory: { mode: 0o775, uid, gid },
+      };
+      const client = open(nodeFileSystem, () => ownership);
+      await client.write(KEY, bytesSource(ltxLike(100)));
+      await client.write(fileKey(3, 2), await localSource(ltxLike(100)));
+      for (const path of [root, join(root, 'ltx'), join(root, 'ltx', '3')]) {
+        assert.equal((await stat(path)).mode & 0o7777, 0o775, path);
+      }
+      assert.equal((await stat(target)).mode & 0o7777, 0o664);
+      assert.equal((await stat(client.localPath(fileKey(3, 2)))).mode & 0o7777, 0o664);
+    });
+
+    it('leaves the permissions of folders that exist', async () => {
+      await mkdir(root, { mode: 0o750 });
+      await chmod(root, 0o750);
+      await open().write(KEY, bytesSource(ltxLike(100)));
+      assert.equal((await stat(root)).mode & 0o7777, 0o750);
+    });
+
+    it('makes names durable: file before rename, folder after it, new parents before', async () => {
+      const fileSystem = new FaultyFileSystem(nodeFileSystem);
+      const client = open(fileSystem);
+      await client.write(KEY, chunkedSource(ltxLike(5000)));
+      const { calls } = fileSystem;
+      const order = ['file:make-directory', 'file:sync-parent', 'file:write', 'file:set-times'];
+      order.push('file:sync', 'file:rename', 'file:sync-directory');
+      const positions = order.map((label) => calls.lastIndexOf(label));
+      assert.deepEqual(
+        positions,
+        positions.toSorted((a, b) => a - b),
+        calls.join(' '),
+      );
+      assert.ok(positions.every((position) => position >= 0));
+      assert.equal(calls.filter((label) => label === 'file:sync-parent').length, 3);
+      fileSystem.reset();
+      await client.write(KEY, chunkedSource(ltxLike(5000)));
+      assert.ok(!fileSystem.calls.includes('file:sync-parent'), 'once is enough');
+    });
+
+    it('syncs the parents of folders that an earlier process may have left unsynced', async () => {
+      await open().write(KEY, bytesSource(ltxLike(100)));
+      const fileSystem = new FaultyFileSystem(nodeFileSystem);
+      await open(fileSystem).write(KEY, bytesSource(ltxLike(100)));
+      assert.equal(fileSystem.calls.filter((label) => label === 'file:sync-parent').length, 2);
+    });
+
+    it('copies small local sources in the kernel and streams large ones', async () => {
+      const fileSystem = new FaultyFileSystem(nodeFileSystem);
+      const client = open(fileSystem);
+      await client.write(KEY, await localSource(ltxLike(3000)));
+      assert.ok(fileSystem.calls.includes('file:copy'));
+      assert.ok(!fileSystem.calls.includes('file:write'));
+      fileSystem.reset();
+      const large = ltxLike(3000);
+      const claimed = 65 * 1024 * 1024;
+      const source = { ...(await localSource(large)), size: claimed };
+      await assert.rejects(client.write(KEY, source), /source has 3000 bytes, expected 68157440/);
+      assert.ok(!fileSystem.calls.includes('file:copy'));
+    });
+
+    it("tells of a vanished local source in the source's words", async () => {
+      const source = await localSource(ltxLike(3000));
+      await rm(join(folder, 'source'));
+      await assert.rejects(open().write(KEY, source), {
+        code: 'ERR_IO',
+        message: `open ${join(folder, 'source')}: no such file or directory`,
+      });
+      assert.deepEqual(await filesBelow(folder), []);
+    });
+
+    it('replaces what an interrupted write has left', async () => {
+      await mkdir(join(root, 'ltx', '0'), { recursive: true });
+      for (const source of [bytesSource(ltxLike(300)), await localSource(ltxLike(300))]) {
+        await writeFile(`${target}.tmp`, ltxLike(90_000));
+        await open().write(KEY, source);
+        assert.deepEqual(await filesBelow(root), [NAME]);
+        assert.equal((await readFile(target)).length, 300);
+      }
+    });
+  });
+
+  describe('locations that cannot be used', () => {
+    it('creates nothing before the first write', async () => {
+      const client = open();
+      await client.init();
+      assert.deepEqual(await listAll(client, 0), []);
+      await client.delete([KEY]);
+      await client.deleteAll();
+      assert.deepEqual(await readdir(folder), []);
+    });
+
+    it('never takes a plain file in the place of a folder for an empty replica', async () => {
+      const places = { root, ltx: join(root, 'ltx'), level: join(root, 'ltx', '0') };
+      for (const [place, path] of Object.entries(places)) {
+        await mkdir(join(path, '..'), { recursive: true });
+        await writeFile(path, 'not a directory');
+        for (const [name, call] of Object.entries(allCalls(open()))) {
+          if (place !== 'root' && (name === 'init' || name === 'deleteAll')) continue;
+          await assert.rejects(
+            call(),
+            (error: unknown) =>
+              isLitestreamError(error, 'ERR_STORAGE') &&
+              error.message.endsWith(': not a directory'),
+            `${name}, plain file at ${path}`,
+          );
+        }
+        assert.equal(await readFile(path, 'utf8'), 'not a directory');
+        await rm(path);
+      }
+    });
+
+    it('fails in init if a parent is a plain file', async () => {
+      await writeFile(join(folder, 'plain'), '');
+      const path = join(folder, 'plain', 'a', 'b');
+      const client = new FileReplicaClient({ path, fileSystem: nodeFileSystem });
+      await assert.rejects(client.init(), {
+        code: 'ERR_STORAGE',
+        message: `open ${join(folder, 'plain')}: not a directory`,
+      });
+      await assert.rejects(client.write(KEY, bytesSource(ltxLike(100))), {
+        message: `mkdir ${join(folder, 'plain')}: not a directory`,
+      });
+    });
+
+    it('refuses to delete everything below the root of the file system', async () => {
+      const client = new FileReplicaClient({
+        path: '/',
+        fileSystem: new FaultyFileSystem(nodeFileSystem),
+      });
+      await assert.rejects(client.deleteAll(), /refusing to delete everything below/);
+    });
+
+    const translations = [
+      ['EACCES', 'ERR_STORAGE_DENIED', false],
+      ['EPERM', 'ERR_STORAGE_DENIED', false],
+      ['EROFS', 'ERR_STORAGE_DENIED', false],
+      ['ENOSPC', 'ERR_DISK_FULL', true],
+      ['EDQUOT', 'ERR_DISK_FULL', true],
+      ['EIO', 'ERR_STORAGE_TEMPORARY', true],
+      ['EMFILE', 'ERR_STORAGE_TEMPORARY', true],
+      ['ESTALE', 'ERR_STORAGE_TEMPORARY', true],
+      ['ENAMETOOLONG', 'ERR_STORAGE', false],
+    ] as const;
+    for (const [errno, code, retryable] of translations) {
+      it(`translates ${errno} to ${code} in every call`, async () => {
+        await open().write(KEY, bytesSource(ltxLike(100)));
+        const fileSystem = new FaultyFileSystem(nodeFileSystem);
+        const client = open(fileSystem);
+        for (const [name, call] of Object.entries(allCalls(client))) {
+          fileSystem.fail(errno);
+          await assert.rejects(call(), { code, retryable }, name);
+        }
+      });
+    }
+
+    it("keeps the reference's texts", async () => {
+      await open().write(KEY, bytesSource(ltxLike(100)));
+      const missing = open().localPath(fileKey(2, 7));
+      await assert.rejects(readAll(open(), fileKey(2, 7)), (error: unknown) => {
+        assert.ok(error instanceof LitestreamError);
+        assert.equal(
+          error.message,
+          `open ltx file ${missing}: open ${missing}: no such file or directory`,
+        );
+        const { op, path, level, minTxid, maxTxid } = error.details;
+        assert.deepEqual(
+          { op, path, level, minTxid, maxTxid },
+          { op: 'open', path: missing, ...fileKey(2, 7) },
+        );
+        return true;
+      });
+    });
+
+    it('translates what the kernel says, too', async (t) => {
+      if (process.getuid?.() === 0) {
+        t.diagnostic('root may read everything; a folder in the place of a file is tried instead');
+        await mkdir(target, { recursive: true });
+        await assert.rejects(readAll(open(), KEY), {
+          code: 'ERR_STORAGE',
+          message: `read ${target}: is a directory`,
+        });
+        return;
+      }
+      await open().write(KEY, bytesSource(ltxLike(100)));
+      await chmod(join(root, 'ltx', '0'), 0);
+      await assert.rejects(listAll(open(), 0), {
+        code: 'ERR_STORAGE_DENIED',
+        message: `open ${join(root, 'ltx', '0')}: permission denied`,
+      });
+      await chmod(join(root, 'ltx', '0'), 0o700);
+    });
+  });
+
+  describe('listing', () => {
+    it('skips files that vanish meanwhile and folders with names of files', async () => {
+      const client = open();
+      for (let txid = 1; txid <= 100; txid++) {
+        await client.write(fileKey(0, txid), bytesSource(ltxLike(100)));
+      }
+      await mkdir(client.localPath(fileKey(0, 101)));
+      await symlink(join(folder, 'nowhere'), client.localPath(fileKey(0, 102)));
+      const found: bigint[] = [];
+      for await (const { minTxid } of client.list(0)) {
+        found.push(minTxid);
+        if (minTxid === 1n) await client.delete([fileKey(0, 90)]);
+      }
+      assert.deepEqual(
+        found,
+        Array.from({ length: 100 }, (_, n) => BigInt(n + 1)).filter((n) => n !== 90n),
+      );
+    });
+
+    it('throws an error in the middle of a listing from the iterator', async () => {
+      await open().write(KEY, bytesSource(ltxLike(100)));
+      await open().write(fileKey(0, 2), bytesSource(ltxLike(100)));
+      await open().write(fileKey(0, 3), bytesSource(ltxLike(100)));
+      const fileSystem = new FaultyFileSystem(nodeFileSystem);
+      fileSystem.fail('EIO', { label: 'file:stat', nth: 3 });
+      const found: bigint[] = [];
+      const listing = async (): Promise<void> => {
+        for await (const { minTxid } of open(fileSystem).list(0)) found.push(minTxid);
+      };
+      await assert.rejects(listing(), { code: 'ERR_STORAGE_TEMPORARY' });
+      assert.deepEqual(found, [1n, 2n]);
+    });
+
+    it('asks for nothing but the files that seek leaves', async () => {
+      for (let txid = 1; txid <= 20; txid++) {
+        await open().write(fileKey(0, txid), bytesSource(ltxLike(100)));
+      }
+      const fileSystem = new FaultyFileSystem(nodeFileSystem);
+      assert.equal((await listAll(open(fileSystem), 0, 18)).length, 3);
+      assert.deepEqual(fileSystem.calls, ['file:list', 'file:stat', 'file:stat', 'file:stat']);
+    });
+  });
+
+  describe('faults', () => {
+    const bytes = ltxLike(600_000, 1_735_689_600_123, 1);
+    const old = ltxLike(5000, 1_735_689_500_000, 2);
+
+    /** The file is as it was before or complete, and nothing temporary has stayed. */
+    async function assertOldOrNew(before: Uint8Array | undefined, what: string): Promise<void> {
+      const names = await filesBelow(root).catch(() => []);
+      assert.ok(!names.some((name) => name.endsWith('.tmp')), `${what}: ${names.join(' ')}`);
+      if (before === undefined && names.length === 0) return;
+      assert.deepEqual(names, [NAME], what);
+      const now = await readFile(target);
+      const complete = now.equals(bytes) || (before !== undefined && now.equals(before));
+      assert.ok(complete, `${what}: ${now.length} bytes`);
+    }
+
+    async function prepare(before: Uint8Array | undefined): Promise<void> {
+      await rm(root, { recursive: true, force: true });
+      if (before !== undefined) await open().write(KEY, bytesSource(before));
+    }
+
+    for (const [how, makeSource] of [
+      ['streamed', () => Promise.resolve(chunkedSource(bytes, 70_000))],
+      ['copied', () => localSource(bytes)],
+    ] as const) {
+      for (const before of [undefined, old]) {
+        const state = before === undefined ? 'a new file' : 'replacing a file';
+        it(`survives a failure of every operation: ${how}, ${state}`, async () => {
+          const fileSystem = new FaultyFileSystem(nodeFileSystem);
+          await prepare(before);
+          await open(fileSystem).write(KEY, await makeSource());
+          const calls = [...fileSystem.calls];
+          assert.ok(calls.length > 8);
+          for (const [index, label] of calls.entries()) {
+            for (const after of [false, true]) {
+              const what = `${label} (call ${index + 1}) fails ${after ? 'after' : 'before'} it is done`;
+              await prepare(before);
+              fileSystem.reset();
+              const source = await makeSource();
+              fileSystem.fail('EIO', { nth: index + 1, after });
+              await assert.rejects(
+                open(fileSystem).write(KEY, source),
+                { code: 'ERR_STORAGE_TEMPORARY' },
+                what,
+              );
+              await assertOldOrNew(before, what);
+              await open(fileSystem).write(KEY, source);
+              assert.ok((await readFile(target)).equals(bytes), `${what}: repeated`);
+            }
+          }
+        });
+
+        it(`survives a crash at every operation: ${how}, ${state}`, async () => {
+          const fileSystem = new FaultyFileSystem(nodeFileSystem);
+          await prepare(before);
+          await open(fileSystem).write(KEY, await makeSource());
+          const total = fileSystem.calls.length;
+          assert.ok(total > 8);
+          for (let nth = 1; nth <= total; nth++) {
+            await prepare(before);
+            fileSystem.reset();
+            fileSystem.crash({ nth, after: nth % 2 === 0 });
+            await assert.rejects(open(fileSystem).write(KEY, await makeSource()), SimulatedCrash);
+            const listed = await listAll(open(), 0);
+            assert.ok(listed.length <= 1);
+            if (listed.length === 1) {
+              const now = await readAll(open(), KEY);
+              const whole = [bytes, ...(before === undefined ? [] : [before])];
+              assert.ok(
+                whole.some((each) => Buffer.from(each).equals(now)),
+                `call ${nth} of ${total}`,
+              );
+            }
+            fileSystem.reset();
+            await open(fileSystem).write(KEY, await makeSource());
+            assert.deepEqual(await filesBelow(root), [NAME], `repeated after call ${nth}`);
+            assert.ok((await readFile(target)).equals(bytes));
+          }
+        });
+      }
+    }
+
+    it('reports a file as failed whose folder could not be synced', async () => {
+      const fileSystem = new FaultyFileSystem(nodeFileSystem);
+      fileSystem.fail('EIO', { label: 'file:sync-directory' });
+      await assert.rejects(open(fileSystem).write(KEY, bytesSource(bytes)), {
+        code: 'ERR_STORAGE_TEMPORARY',
+      });
+    });
+
+    it('tells of the first error if cleaning up fails as well', async () => {
+      const fileSystem = new FaultyFileSystem(nodeFileSystem);
+      fileSystem.fail('ENOSPC', { label: 'file:write' });
+      fileSystem.fail('EIO', { label: 'file:clean-up' });
+      await assert.rejects(open(fileSystem).write(KEY, chunkedSource(bytes)), {
+        code: 'ERR_DISK_FULL',
+      });
+    });
+
+    it('fails a read in the middle, and closes the file', async () => {
+      await open().write(KEY, bytesSource(ltxLike(2_000_000)));
+      const fileSystem = new FaultyFileSystem(nodeFileSystem);
+      fileSystem.fail('EIO', { label: 'file:read', nth: 3 });
+      let count = 0;
+      const reading = async (): Promise<void> => {
+        for await (const chunk of open(fileSystem).read(KEY)) count += chunk.length;
+      };
+      await assert.rejects(reading(), { code: 'ERR_STORAGE_TEMPORARY' });
+      assert.equal(count, 2 * 512 * 1024);
+      assert.equal(fileSystem.calls.at(-1), 'close');
+    });
+  });
+});
