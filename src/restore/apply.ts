@@ -113,7 +113,7 @@ class Applier {
   /** Ends the requests of all other tasks once one has failed. */
   readonly #stop = new AbortController();
   readonly #tasks: number;
-  readonly #kernels: PageKernel[] = [];
+  readonly #kernels: (PageKernel | undefined)[] = [];
   readonly #surveys: Survey[] = [];
   readonly #progress = new Map<number, Progress>();
   #owners = new PageOwners(0, 0);
@@ -129,7 +129,16 @@ class Applier {
     this.#tasks = isLocal(context.client) ? Math.min(parallelism, LOCAL_TASKS) : parallelism;
   }
 
+  /** All reads and writes have ended when this does, in an error too. */
   async run(): Promise<number> {
+    try {
+      return await this.#run();
+    } finally {
+      for (const kernel of this.#kernels) kernel?.close();
+    }
+  }
+
+  async #run(): Promise<number> {
     const { output, files } = this.#options;
     await this.#survey();
     const size = this.#owners.commit * this.#pageSize;

@@ -1,10 +1,11 @@
 import { decodePageFrame, PAGE_HEADER_SIZE } from '../formats/ltx/index.ts';
 import {
-  createKernel,
   type DecodeJob,
   type DecodeStatus,
+  giveKernel,
   type Kernel,
   newDecodeJob,
+  takeKernel,
 } from '../codec/index.ts';
 import { LitestreamError } from '../lib/errors.ts';
 
@@ -72,10 +73,15 @@ export class PageKernel {
   constructor() {
     const metaBytes = (RUN_PAGE_BYTES / SMALLEST_PAGE) * META_BYTES;
     const arenaBytes = KERNEL_TABLES + RUN_FRAME_BYTES + metaBytes + RUN_PAGE_BYTES + SLACK;
-    this.#kernel = createKernel({ arenaBytes, streams: 1 });
+    this.#kernel = takeKernel(arenaBytes);
     this.#input = this.#kernel.base;
     this.#meta = this.#input + RUN_FRAME_BYTES;
     this.#output = this.#meta + metaBytes;
+  }
+
+  /** Gives the memory back. Nothing may read or write it any more. */
+  close(): void {
+    giveKernel(this.#kernel);
   }
 
   /** Where the run's frames are to be put. */
