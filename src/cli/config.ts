@@ -28,7 +28,8 @@ export function readConfig(values: ConfigFlagValues, io: Io): Promise<LoadedConf
 /** Reads the configuration; the WARN lines about it go to stderr, so that results on stdout stay clean. */
 export async function readConfigForCommand(values: ConfigFlagValues, io: Io): Promise<Config> {
   const { config, warnings } = await readConfig(values, io);
-  logConfigWarnings(commandLogger(io, { toStderr: true }), warnings);
+  const shown = warnings.filter(({ logOnly }) => logOnly !== true);
+  logConfigWarnings(commandLogger(io, { toStderr: true }), shown);
   return config;
 }
 

@@ -2,6 +2,7 @@ import {
   type Document,
   isAlias,
   isMap,
+  isNode,
   isScalar,
   isSeq,
   LineCounter,
@@ -50,6 +51,8 @@ export type SchemaOf<T> = { readonly [K in keyof T]-?: KindOf<NonNullable<T[K]>>
 export interface UnknownKey {
   readonly path: string;
   readonly key: string;
+  /** True if the value has an anchor: a template for other places. */
+  readonly anchored: boolean;
   /** The keys that would have been read at this place. */
   readonly known: readonly string[];
 }
@@ -112,7 +115,8 @@ class Decoder {
       const kind = Object.hasOwn(schema, key) ? schema[key] : undefined;
       const keyPath = path === '' ? key : `${path}.${key}`;
       if (kind === undefined) {
-        this.unknownKeys.push({ path: keyPath, key, known: Object.keys(schema) });
+        const anchored = isNode(value) && !isAlias(value) && value.anchor !== undefined;
+        this.unknownKeys.push({ path: keyPath, key, anchored, known: Object.keys(schema) });
         continue;
       }
       const decoded = this.#value(value, kind, keyPath);

@@ -73,5 +73,7 @@ export interface Config {
 /** Something in the file that is accepted but worth a WARN line. */
 export interface ConfigWarning {
   readonly message: string;
+  /** True: of interest to the log of a daemon, not to every command. */
+  readonly logOnly?: boolean;
   readonly attributes: Readonly<Record<string, string>>;
 }

@@ -45,7 +45,8 @@ function closest(word: string, known: readonly string[]): string | undefined {
   return first !== undefined && first.distance !== second?.distance ? first.key : undefined;
 }
 
-function isExempt(path: string): boolean {
+function isExempt({ path, anchored }: UnknownKey): boolean {
+  if (anchored && !path.includes('.')) return true;
   return /^x-[^.]*$/.test(path) || /^(?:dbs\[\d+\]\.)?vfs$/.test(path);
 }
 
@@ -74,9 +75,10 @@ export function configWarnings(
   bareDurations: readonly BareDuration[],
 ): ConfigWarning[] {
   return [
-    ...unknownKeys.filter(({ path }) => !isExempt(path)).map(unknownKeyWarning),
+    ...unknownKeys.filter((unknown) => !isExempt(unknown)).map(unknownKeyWarning),
     ...bareDurations.map(({ path, value }) => ({
       message: 'duration without unit means nanoseconds',
+      logOnly: true,
       attributes: { key: path, value, hint: `write ${value}s for seconds` },
     })),
   ];

@@ -35,7 +35,7 @@ export interface LoggerOptions {
 /** The caller of the logger, from a stack trace. */
 function callSite(): LogSource | undefined {
   const lines = (new Error().stack ?? '').split('\n').slice(1);
-  const line = lines.find((entry) => !entry.includes('/cli/log/'));
+  const line = lines.find((entry) => !entry.includes(import.meta.url));
   const found = /at (?:(?:async )?(.+?) \()?(.+?):(\d+):\d+\)?$/.exec(line ?? '');
   if (found === null) return undefined;
   const [, name = '', place = '', number = '0'] = found;
