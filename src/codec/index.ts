@@ -19,6 +19,14 @@ export { giveKernel, takeKernel } from './kernel-pool.ts';
 export {
   LtxFileWriter,
   writerArenaBytes,
+  writerBytes,
   type LtxFileWriterOptions,
   type WrittenLtxFile,
 } from './ltx-file-writer.ts';
+export {
+  LtxFileReader,
+  READER_PAGE_BYTES,
+  READER_WINDOW_BYTES,
+  readerBytes,
+  type LtxFileReaderOptions,
+} from './ltx-file-reader.ts';

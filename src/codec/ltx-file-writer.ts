@@ -25,7 +25,8 @@ import { giveKernel, takeKernel } from './kernel-pool.ts';
 
 /** Page header, size prefix. */
 const FRAME_HEADER = 10;
-const STREAM = 0;
+/** More than a kernel of four streams takes for itself. */
+const KERNEL_BYTES = 64 * 1024;
 /** Room for the list and the sizes of one batch. */
 const LIST_PAGES = 1024;
 const LIST_BYTES = LIST_PAGES * 12;
@@ -44,8 +45,15 @@ export interface LtxFileWriterOptions {
    * promise resolves.
    */
   readonly sink: (bytes: Uint8Array<ArrayBuffer>, position: number) => void | Promise<void>;
-  /** A kernel to work in, all of it. Without it one is borrowed until `finish` or `discard`. */
+  /** A kernel to work in. Without it one is borrowed until `finish` or `discard`. */
   readonly kernel?: Kernel;
+  /**
+   * Where the writer's memory begins in the given kernel, a multiple of 64; `kernel.base` without it. It takes
+   * {@link writerBytes}.
+   */
+  readonly base?: number;
+  /** CRC stream of the given kernel that the writer uses, 0 without it. */
+  readonly stream?: number;
   /** Bytes collected before `needsFlush` becomes true, 256 KiB without it. */
   readonly chunkBytes?: number;
   /** Adds the page index to the result. */
@@ -68,10 +76,15 @@ function failed(text: string, details?: LitestreamErrorInit['details']): Litestr
   return new LitestreamError('ERR_LTX_ENCODE', text, details === undefined ? {} : { details });
 }
 
-/** Smallest kernel memory a writer needs. */
-export function writerArenaBytes(chunkBytes: number = CHUNK_BYTES): number {
+/** Bytes that a writer takes of a given kernel, a multiple of 64. */
+export function writerBytes(chunkBytes: number = CHUNK_BYTES): number {
   const worst = FRAME_HEADER + lz4Bound(MAX_PAGE_SIZE);
-  return 64 * 1024 + LIST_BYTES + WINDOW_BYTES + chunkBytes + worst + TAIL_BYTES;
+  return (LIST_BYTES + WINDOW_BYTES + chunkBytes + worst + TAIL_BYTES + 128) & ~63;
+}
+
+/** `arenaBytes` of a kernel that holds one writer and nothing else. */
+export function writerArenaBytes(chunkBytes: number = CHUNK_BYTES): number {
+  return KERNEL_BYTES + writerBytes(chunkBytes);
 }
 
 /**
@@ -96,6 +109,7 @@ export class LtxFileWriter {
   readonly #frames = new FrameTable();
   readonly #snapshot: boolean;
   readonly #lock: number;
+  readonly #stream: number;
   /** Address of the window; page slots are `pageSize` apart. */
   readonly #window: number;
   readonly #slots: number;
@@ -123,7 +137,9 @@ export class LtxFileWriter {
     this.#borrowed = kernel === undefined;
     this.#kernel = kernel ?? takeKernel(writerArenaBytes(chunkBytes));
     this.#chunkBytes = chunkBytes;
-    const { base, limit } = this.#kernel;
+    this.#stream = options.stream ?? 0;
+    const { limit } = this.#kernel;
+    const base = options.base ?? this.#kernel.base;
     this.#slots = Math.min(WINDOW_BYTES / pageSize, LIST_PAGES);
     this.#window = base + LIST_BYTES;
     // The kernel may write a little behind the last frame, never behind a page: pages are only read.
@@ -133,8 +149,8 @@ export class LtxFileWriter {
     this.#job.list = base;
     this.#job.sizes = base + LIST_PAGES * 8;
     this.#job.pageSize = pageSize;
-    this.#job.stream = STREAM;
-    this.#kernel.crcReset(STREAM);
+    this.#job.stream = this.#stream;
+    this.#kernel.crcReset(this.#stream);
     this.#append(bytes);
   }
 
@@ -203,6 +219,27 @@ export class LtxFileWriter {
     }
   }
 
+  /**
+   * Takes over a frame in block form that lies in the same kernel, without compressing its page again.
+   *
+   * @param frame - address of the frame: 6-byte page header with the size flag, 4-byte size, payload
+   * @param size - bytes of the frame
+   * @param page - address of the decompressed page, for the file checksum
+   * @throws LitestreamError as {@link add}
+   */
+  copyFrame(pgno: number, frame: number, size: number, page: number): void {
+    assert(!this.needsFlush, 'a due flush comes before the next page');
+    const { pageSize } = this.#header;
+    assert(size <= FRAME_HEADER + lz4Bound(pageSize), 'a frame is within the bound of its page');
+    this.#checkPage(pgno);
+    const at = this.#output + this.#pending;
+    this.#kernel.bytes.copyWithin(at, frame, frame + size);
+    this.#kernel.crcUpdate(this.#stream, at, FRAME_HEADER);
+    this.#kernel.crcUpdate(this.#stream, page, pageSize);
+    this.#frames.push(pgno, size);
+    this.#pending += size;
+  }
+
   /** Gives everything collected to the sink. */
   async flush(): Promise<void> {
     if (this.#pending === 0) return;
@@ -225,7 +262,7 @@ export class LtxFileWriter {
     await this.#writeIndex();
     const trailer = encodeTrailer({ postApplyChecksum, fileChecksum: 0n });
     this.#append(trailer.subarray(0, 8));
-    const fileChecksum = CHECKSUM_FLAG | this.#kernel.crcValue(STREAM);
+    const fileChecksum = CHECKSUM_FLAG | this.#kernel.crcValue(this.#stream);
     const at = this.size - 8;
     validateTrailer(this.#header, { postApplyChecksum, fileChecksum }, at, 'ERR_LTX_ENCODE');
     // As in the reference: a file without pages cannot be written without database checksums.
@@ -255,7 +292,7 @@ export class LtxFileWriter {
   #append(bytes: Uint8Array, hashed = true): void {
     const at = this.#output + this.#pending;
     this.#kernel.bytes.set(bytes, at);
-    if (hashed) this.#kernel.crcUpdate(STREAM, at, bytes.length);
+    if (hashed) this.#kernel.crcUpdate(this.#stream, at, bytes.length);
     this.#pending += bytes.length;
   }
 
@@ -272,7 +309,7 @@ export class LtxFileWriter {
       let at = putUvarint(bytes, start, frames.pgnoAt(position));
       at = putUvarint(bytes, at, offset);
       at = putUvarint(bytes, at, size);
-      this.#kernel.crcUpdate(STREAM, start, at - start);
+      this.#kernel.crcUpdate(this.#stream, start, at - start);
       this.#pending += at - start;
       length += at - start;
       offset += size;

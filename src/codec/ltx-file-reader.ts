@@ -1,0 +1,415 @@
+import {
+  damaged,
+  decodeHeader,
+  decodePageFrame,
+  decodePageHeader,
+  EMPTY_CHECKSUM,
+  FrameTable,
+  isSnapshot,
+  LTX_HEADER_SIZE,
+  LTX_NO_CHECKSUM,
+  lz4FrameParser,
+  missingPage,
+  orderViolation,
+  PAGE_HEADER_SIZE,
+  pageChecksum,
+  rollChecksum,
+  TailReader,
+  type LtxHeader,
+  type LtxSummary,
+  type Parser,
+} from '../formats/ltx/index.ts';
+import { Crc64, lz4Bound, newDecodeJob, type DecodeJob, type Kernel } from '../kernels/index.ts';
+import { assert, present } from '../lib/assert.ts';
+import { LitestreamError, wrapError } from '../lib/errors.ts';
+
+const META_BYTES = 16;
+const MIN_PAGE_SIZE = 512;
+const SLACK = 64;
+const FRAME_HEADER = 10;
+
+/** Where a reader works and how much it holds. */
+export interface LtxFileReaderOptions {
+  readonly kernel: Kernel;
+  /** Start of the reader's memory, a multiple of 64; it takes {@link readerBytes}. */
+  readonly base: number;
+  /** CRC stream of the kernel that only this reader uses. */
+  readonly stream: number;
+  /** Encoded bytes held, at least one frame; {@link READER_WINDOW_BYTES} without it. */
+  readonly windowBytes?: number;
+  /** Room for the pages of one run, at least one page; {@link READER_PAGE_BYTES} without it. */
+  readonly pageBytes?: number;
+}
+
+/** Enough for the largest pages. */
+export const READER_WINDOW_BYTES: number = 128 * 1024;
+export const READER_PAGE_BYTES: number = 128 * 1024;
+
+/** Memory that a reader takes of its kernel, a multiple of 64. */
+export function readerBytes(
+  windowBytes: number = READER_WINDOW_BYTES,
+  pageBytes: number = READER_PAGE_BYTES,
+): number {
+  const meta = Math.ceil(pageBytes / MIN_PAGE_SIZE) * META_BYTES;
+  return (meta + windowBytes + SLACK + pageBytes + SLACK + 63) & ~63;
+}
+
+/**
+ * Reads one LTX file from pieces that may end anywhere and hands its pages over in runs, decoded and with their frames in
+ * place, so that a frame can be copied verbatim (`LtxFileWriter.copyFrame`).
+ *
+ * Loop: while {@link next} returns `input`, put bytes into {@link room} and call {@link filled} (or call {@link endInput});
+ * after `pages`, use `count`, `pgnoAt`, `pageAt`, `frameAt`, `frameSizeAt` before the next call; after `end`, {@link finish}
+ * verifies checksum, index and trailer. Until then the pages are provisional.
+ *
+ * Checks everything that `LtxDecoder` checks, with the same codes: `ERR_LTX_HEADER`, `ERR_LTX_CORRUPTED`. 8 bytes per page
+ * are kept. Spec: formats 2.17, 2.18.
+ */
+export class LtxFileReader {
+  readonly #kernel: Kernel;
+  readonly #stream: number;
+  readonly #job: DecodeJob = newDecodeJob();
+  readonly #frames = new FrameTable();
+  readonly #window: number;
+  readonly #windowBytes: number;
+  readonly #pages: number;
+  readonly #pageBytes: number;
+  /** The part of the window that holds unread bytes, relative to its start. */
+  #start = 0;
+  #end = 0;
+  /** Offset in the file of `#start`. */
+  #offset = 0;
+  #ended = false;
+  #header: LtxHeader | undefined;
+  #last = 0;
+  #rolling: bigint | undefined;
+  /** The LZ4 frame of an old file that is being read, and how many bytes it wants next. */
+  #legacy: Parser<void> | undefined;
+  #legacyNeed = 0;
+  #legacyStart = 0;
+  #legacyPgno = 0;
+  /** True if the run is one page from an LZ4 frame. */
+  #isLegacyRun = false;
+  #count = 0;
+  #tail: TailReader | undefined;
+
+  constructor(options: LtxFileReaderOptions) {
+    const { kernel, base, stream } = options;
+    this.#kernel = kernel;
+    this.#stream = stream;
+    this.#windowBytes = options.windowBytes ?? READER_WINDOW_BYTES;
+    this.#pageBytes = options.pageBytes ?? READER_PAGE_BYTES;
+    const end = base + readerBytes(this.#windowBytes, this.#pageBytes);
+    assert(base >= kernel.base && end <= kernel.limit, 'the kernel memory holds the reader');
+    this.#job.meta = base;
+    this.#job.stream = stream;
+    this.#window = base + Math.ceil(this.#pageBytes / MIN_PAGE_SIZE) * META_BYTES;
+    this.#pages = this.#window + this.#windowBytes + SLACK;
+    this.#job.target = this.#pages;
+    kernel.crcReset(stream);
+  }
+
+  /** The header, once `next` has seen its 100 bytes. */
+  get header(): LtxHeader | undefined {
+    return this.#header;
+  }
+
+  /** Pages of the current run. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Pages decoded so far, the current run included. */
+  get pageCount(): number {
+    return this.#frames.length;
+  }
+
+  pgnoAt(index: number): number {
+    return (this.#meta(index, 0) ?? 0) >>> 0;
+  }
+
+  /** Address of a decoded page in the kernel. */
+  pageAt(index: number): number {
+    return this.#meta(index, 3) ?? 0;
+  }
+
+  /** Address of the frame in the kernel; −1 for a page from an LZ4 frame, which cannot be copied verbatim. */
+  frameAt(index: number): number {
+    return this.#isLegacyRun ? -1 : this.#job.source + (this.#meta(index, 1) ?? 0);
+  }
+
+  /** Bytes of the whole frame. */
+  frameSizeAt(index: number): number {
+    return this.#meta(index, 2) ?? 0;
+  }
+
+  /** Free memory for the next bytes of the file; never empty after `next` has returned `input`. */
+  room(): Uint8Array<ArrayBuffer> {
+    const { bytes } = this.#kernel;
+    if (this.#start > 0) {
+      bytes.copyWithin(this.#window, this.#window + this.#start, this.#window + this.#end);
+      this.#end -= this.#start;
+      this.#start = 0;
+    }
+    return bytes.subarray(this.#window + this.#end, this.#window + this.#windowBytes);
+  }
+
+  /** Says that the first `length` bytes of {@link room} are now the next bytes of the file. */
+  filled(length: number): void {
+    this.#end += length;
+    assert(this.#end <= this.#windowBytes, 'input stays in the window');
+  }
+
+  /** Copies as many bytes as there is room for; returns how many. */
+  write(bytes: Uint8Array): number {
+    const room = this.room();
+    const length = Math.min(room.length, bytes.length);
+    room.set(bytes.subarray(0, length));
+    this.filled(length);
+    return length;
+  }
+
+  /** Says that no more bytes follow. */
+  endInput(): void {
+    this.#ended = true;
+  }
+
+  /**
+   * Goes on as far as the bytes in the window allow.
+   *
+   * @throws LitestreamError `ERR_LTX_HEADER`, `ERR_LTX_CORRUPTED`. The reader is of no use afterwards.
+   */
+  next(): 'input' | 'pages' | 'end' {
+    this.#count = 0;
+    this.#isLegacyRun = false;
+    const header = this.#header ?? this.#readHeader();
+    if (header === undefined) return 'input';
+    if (this.#tail === undefined) {
+      const found = this.#legacy === undefined ? this.#run(header) : this.#resumeLegacy(header);
+      if (found !== 'end') return found;
+    }
+    const tail = present(this.#tail, 'reader of the tail');
+    tail.push(this.#unread());
+    this.#consume(this.#end - this.#start);
+    return this.#ended ? 'end' : 'input';
+  }
+
+  /**
+   * Verifies what follows the pages. Only after `next` has returned `end`.
+   *
+   * @throws LitestreamError `ERR_LTX_CORRUPTED`
+   */
+  finish(): LtxSummary {
+    const tail = present(this.#tail, 'reader of the tail');
+    const trailer = tail.end();
+    return {
+      header: present(this.#header, 'header of the file'),
+      trailer,
+      pageCount: this.#frames.length,
+      size: this.#offset,
+    };
+  }
+
+  #meta(index: number, word: number): number | undefined {
+    assert(index < this.#count, 'the page is in the run');
+    return this.#kernel.words[this.#job.meta / 4 + index * 4 + word];
+  }
+
+  #unread(): Uint8Array<ArrayBuffer> {
+    const { bytes } = this.#kernel;
+    return bytes.subarray(this.#window + this.#start, this.#window + this.#end);
+  }
+
+  #consume(length: number): void {
+    this.#start += length;
+    this.#offset += length;
+    if (this.#start === this.#end) this.#start = this.#end = 0;
+  }
+
+  #readHeader(): LtxHeader | undefined {
+    const bytes = this.#unread();
+    if (bytes.length < LTX_HEADER_SIZE && !this.#ended) return undefined;
+    let header: LtxHeader;
+    try {
+      header = decodeHeader(bytes);
+    } catch (error) {
+      throw wrapError('decode header', error);
+    }
+    const { pageSize } = header;
+    const worst = FRAME_HEADER + lz4Bound(pageSize);
+    assert(pageSize <= this.#pageBytes && worst <= this.#windowBytes, 'the reader holds one page');
+    this.#kernel.crcUpdate(this.#stream, this.#window + this.#start, LTX_HEADER_SIZE);
+    this.#consume(LTX_HEADER_SIZE);
+    this.#header = header;
+    if (isSnapshot(header) && (header.flags & LTX_NO_CHECKSUM) === 0) {
+      this.#rolling = EMPTY_CHECKSUM;
+    }
+    return header;
+  }
+
+  /** Decodes as many frames as the window holds and the pages have room for. */
+  #run(header: LtxHeader): 'input' | 'pages' | 'end' {
+    const job = this.#job;
+    const { pageSize } = header;
+    job.source = this.#window + this.#start;
+    job.sourceEnd = this.#window + this.#end;
+    job.pageSize = pageSize;
+    job.stride = pageSize;
+    job.capacity = Math.floor(this.#pageBytes / pageSize);
+    this.#kernel.decodeFrames(job);
+    this.#count = job.frames;
+    for (let index = 0; index < job.frames; index++) {
+      const offset = this.#offset + (this.#meta(index, 1) ?? 0);
+      this.#accept(header, this.pgnoAt(index), offset);
+      this.#frames.push(this.pgnoAt(index), this.frameSizeAt(index));
+      if (this.#rolling !== undefined) this.#roll(index, pageSize);
+    }
+    this.#advance(job.consumed);
+    if (job.status === 'end') this.#startTail(header);
+    if (job.frames > 0) return 'pages';
+    if (job.status === 'end') return 'end';
+    if (job.status === 'legacy') return this.#startLegacy(header);
+    if (job.status !== 'incomplete') throw this.#damage(header);
+    if (this.#ended) throw this.#truncated('page frame', job.needed);
+    return 'input';
+  }
+
+  /** Like `#consume`, but leaves the bytes where they are: the run's frames are still wanted. */
+  #advance(length: number): void {
+    this.#start += length;
+    this.#offset += length;
+  }
+
+  #roll(index: number, pageSize: number): void {
+    const at = this.pageAt(index);
+    const page = this.#kernel.bytes.subarray(at, at + pageSize);
+    const checksum = pageChecksum(this.pgnoAt(index), page);
+    this.#rolling = rollChecksum(this.#rolling ?? EMPTY_CHECKSUM, checksum);
+  }
+
+  /** Checks a page number against the ones before it. */
+  #accept(header: LtxHeader, pgno: number, offset: number): void {
+    const { commit } = header;
+    const last = this.#last;
+    const text =
+      pgno > commit
+        ? `page number ${pgno} out-of-bounds for commit size ${commit}`
+        : orderViolation(header, last, pgno);
+    if (text !== undefined) {
+      const words = text.replace('cannot encode lock page', 'lock page in file');
+      throw damaged(`${this.#prefix()}${words}`, {
+        field: 'page number',
+        offset,
+        expected: pgno > commit ? `at most ${commit}` : `the successor of ${last}`,
+        found: pgno,
+      });
+    }
+    this.#last = pgno;
+  }
+
+  #prefix(): string {
+    return `decode page ${this.#frames.length}: `;
+  }
+
+  #startLegacy(header: LtxHeader): 'input' | 'pages' | 'end' {
+    const at = this.#window + this.#start;
+    this.#legacyPgno = this.#kernel.view.getUint32(at);
+    this.#accept(header, this.#legacyPgno, this.#offset);
+    this.#kernel.crcUpdate(this.#stream, at, PAGE_HEADER_SIZE);
+    this.#legacyStart = this.#offset;
+    this.#consume(PAGE_HEADER_SIZE);
+    const page = this.#kernel.bytes.subarray(this.#pages, this.#pages + header.pageSize);
+    this.#legacy = lz4FrameParser(page, this.#offset, this.#prefix());
+    this.#legacyNeed = this.#legacy.next().value ?? 0;
+    return this.#resumeLegacy(header);
+  }
+
+  /** Feeds the LZ4 frame piece by piece: its length is known only at its end. */
+  #resumeLegacy(header: LtxHeader): 'input' | 'pages' | 'end' {
+    const parser = present(this.#legacy, 'parser of the LZ4 frame');
+    while (this.#end - this.#start >= this.#legacyNeed) {
+      const need = this.#legacyNeed;
+      const piece = this.#unread().subarray(0, need);
+      const step = parser.next(piece);
+      this.#consume(need);
+      if (step.done === true) return this.#endLegacy(header);
+      this.#legacyNeed = step.value;
+    }
+    if (this.#ended) throw this.#truncated('lz4 frame', this.#legacyNeed);
+    return 'input';
+  }
+
+  #endLegacy(header: LtxHeader): 'pages' {
+    const size = this.#offset - this.#legacyStart;
+    const { words } = this.#kernel;
+    this.#legacy = undefined;
+    this.#isLegacyRun = true;
+    this.#count = 1;
+    words.set([this.#legacyPgno | 0, 0, size, this.#pages], this.#job.meta / 4);
+    this.#kernel.crcUpdate(this.#stream, this.#pages, header.pageSize);
+    this.#frames.push(this.#legacyPgno, size);
+    if (this.#rolling !== undefined) this.#roll(0, header.pageSize);
+    return 'pages';
+  }
+
+  #startTail(header: LtxHeader): void {
+    const missing = missingPage(header, this.#last);
+    this.#tail = new TailReader({
+      header,
+      frames: this.#frames,
+      crc: new Crc64(this.#kernel.crcState(this.#stream)),
+      offset: this.#offset,
+      rolling: this.#rolling,
+      problem:
+        missing === undefined
+          ? undefined
+          : damaged(`close reader: incomplete snapshot: page ${missing} is missing`, {
+              field: 'end marker',
+              offset: this.#offset - PAGE_HEADER_SIZE,
+              expected: `pages up to ${header.commit}`,
+              found: `end of pages after page ${this.#last}`,
+            }),
+    });
+  }
+
+  #truncated(field: string, need: number): LitestreamError {
+    const found = this.#end - this.#start;
+    const between = field === 'page frame' && found === 0;
+    const text = between
+      ? 'close reader: cannot close, expected page'
+      : `${this.#prefix()}unexpected EOF`;
+    return damaged(text, {
+      field: between ? 'page header' : field,
+      offset: this.#offset + found,
+      expected: `${need} bytes`,
+      found: `${found} bytes`,
+    });
+  }
+
+  /** Says what is wrong with the frame at which the kernel stopped. */
+  #damage(header: LtxHeader): LitestreamError {
+    const offset = this.#offset;
+    const prefix = this.#prefix();
+    const bytes = this.#unread();
+    if (this.#job.status === 'bad-size') {
+      return damaged(`${prefix}read compressed data: invalid payload size`, {
+        field: 'payload size',
+        offset: offset + PAGE_HEADER_SIZE,
+        expected: `1 to ${lz4Bound(header.pageSize)}`,
+        found: this.#kernel.view.getUint32(bytes.byteOffset + PAGE_HEADER_SIZE),
+      });
+    }
+    try {
+      const pgno = decodePageHeader(bytes, offset, prefix)?.pgno ?? 0;
+      const frame = bytes.subarray(0, this.#job.needed);
+      decodePageFrame(frame, pgno, new Uint8Array(header.pageSize));
+    } catch (error) {
+      if (!(error instanceof LitestreamError) || this.#job.status === 'bad-header') throw error;
+      // Offsets in that error count from the frame.
+      const details = { ...error.details, offset: offset + FRAME_HEADER };
+      const text = `${prefix}${error.message} in the frame at byte ${offset}`;
+      return new LitestreamError('ERR_LTX_CORRUPTED', text, { cause: error, details });
+    }
+    return new LitestreamError('ERR_ASSERTION', `a kernel refused the valid frame at ${offset}`);
+  }
+}
