@@ -134,7 +134,7 @@ class Decoder {
       if (name === '<<') merges.push(...this.#mergeSources(value));
       else own.set(name, nodeOf(value));
     }
-    for (const source of merges.reverse()) {
+    for (const source of merges.toReversed()) {
       const content = this.#follow(source);
       if (isMap(content) && depth < 16) this.#collect(content, entries, depth + 1);
     }
@@ -209,7 +209,9 @@ class Decoder {
         return scalar.value;
       case 'duration':
         return this.#duration(scalar, path);
-      default:
+      case 'int':
+      case 'int64':
+      case 'uint32':
         return integer(scalar, kind);
     }
   }
@@ -315,7 +317,7 @@ export function decodeYaml<T>(text: string, schema: SchemaOf<T>): Decoded<T> {
   const decoder = new Decoder(document, lines);
   const root = document.contents;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the schema says what each key holds
-  const value = (isNullRoot(root) ? {} : decoder.map(root, schema as Schema, '')) as T;
+  const value = (isNullRoot(root) ? {} : decoder.map(root, schema, '')) as T;
   if (decoder.errors.length > 0) {
     throw yamlError(`unmarshal errors:\n  ${decoder.errors.join('\n  ')}`);
   }
@@ -324,5 +326,9 @@ export function decodeYaml<T>(text: string, schema: SchemaOf<T>): Decoded<T> {
 
 function isNullRoot(root: Content): boolean {
   if (root === null || root === undefined) return true;
-  return isScalar(root) && resolveScalar(String(root.value ?? ''), true).tag === '!!null';
+  return (
+    isScalar(root) &&
+    resolveScalar(root.source ?? '', root.type === 'PLAIN' || root.type === undefined).tag ===
+      '!!null'
+  );
 }

@@ -61,6 +61,12 @@ export interface ReplicaKeys extends ReplicaSettingKeys {
   readonly name?: string;
 }
 
+/** A `snapshot` block, in milliseconds. */
+export interface SnapshotKeys {
+  readonly interval?: number;
+  readonly retention?: number;
+}
+
 /** One `dbs` entry. Durations are milliseconds. Spec: config 5.1. */
 export interface DatabaseKeys extends ReplicaSettingKeys {
   readonly path?: string;
@@ -68,7 +74,7 @@ export interface DatabaseKeys extends ReplicaSettingKeys {
   readonly pattern?: string;
   readonly recursive?: boolean;
   readonly watch?: boolean;
-  readonly snapshot?: { readonly interval?: number; readonly retention?: number };
+  readonly snapshot?: SnapshotKeys;
   readonly 'meta-path'?: string;
   readonly 'meta-dir'?: string;
   readonly 'monitor-interval'?: number;
@@ -94,7 +100,7 @@ export interface FileKeys extends ReplicaSettingKeys {
     readonly permissions?: number;
   };
   readonly levels?: readonly ({ readonly interval?: number } | null)[];
-  readonly snapshot?: { readonly interval?: number; readonly retention?: number };
+  readonly snapshot?: SnapshotKeys;
   readonly validation?: { readonly interval?: number };
   readonly 'l0-retention'?: number;
   readonly 'l0-retention-check-interval'?: number;
@@ -174,7 +180,7 @@ const replicaSchema: SchemaOf<ReplicaKeys> = {
   name: 'string',
 };
 
-const snapshotSchema: SchemaOf<{ interval?: number; retention?: number }> = {
+const snapshotSchema: SchemaOf<SnapshotKeys> = {
   interval: 'duration',
   retention: 'duration',
 };

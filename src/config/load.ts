@@ -12,6 +12,7 @@ import {
   type ReplicaKeys,
   type ReplicaSettingKeys,
   replicaSettingSchema,
+  type SnapshotKeys,
 } from './keys.ts';
 import { normalizePath } from './path.ts';
 import type { Config, ConfigWarning, DatabaseConfig } from './types.ts';
@@ -162,36 +163,46 @@ function checkpointPages(database: DatabaseKeys): number {
   return pages ?? alias ?? 1000;
 }
 
+const DATABASE_DEFAULTS = {
+  path: '',
+  dir: '',
+  pattern: '',
+  recursive: false,
+  watch: false,
+  'meta-path': '',
+  'meta-dir': '',
+  'monitor-interval': SECOND_MS,
+  'checkpoint-interval': MINUTE_MS,
+  'busy-timeout': SECOND_MS,
+  'truncate-page-n': 0,
+  'max-sync-wal-bytes': 64 * 1024 * 1024,
+  'restore-if-db-not-exists': false,
+  snapshot: {},
+} as const;
+
 function buildDatabase(database: DatabaseKeys, file: FileKeys): DatabaseConfig {
   const settings = inherit<ReplicaSettingKeys>(database, file);
-  const { replica, path = '' } = database;
+  const keys = { ...DATABASE_DEFAULTS, ...database };
+  const { path, replica } = keys;
   return {
     path: path === '' ? '' : normalizePath(path),
-    dir: database.dir ?? '',
-    pattern: database.pattern ?? '',
-    recursive: database.recursive ?? false,
-    watch: database.watch ?? false,
-    metaPath: database['meta-path'] ?? '',
-    metaDir: database['meta-dir'] ?? '',
-    monitorIntervalMs: database['monitor-interval'] ?? SECOND_MS,
+    dir: keys.dir,
+    pattern: keys.pattern,
+    recursive: keys.recursive,
+    watch: keys.watch,
+    metaPath: keys['meta-path'],
+    metaDir: keys['meta-dir'],
+    monitorIntervalMs: keys['monitor-interval'],
     monitorIntervalExplicit: database['monitor-interval'] !== undefined,
-    checkpointIntervalMs: database['checkpoint-interval'] ?? MINUTE_MS,
-    busyTimeoutMs: Math.trunc(database['busy-timeout'] ?? SECOND_MS),
+    checkpointIntervalMs: keys['checkpoint-interval'],
+    busyTimeoutMs: Math.trunc(keys['busy-timeout']),
     minCheckpointPages: checkpointPages(database),
-    truncatePages: database['truncate-page-n'] ?? 0,
-    maxSyncWalBytes: database['max-sync-wal-bytes'] ?? 64 * 1024 * 1024,
-    restoreIfMissing: database['restore-if-db-not-exists'] ?? false,
-    snapshot: database.snapshot ?? {},
+    truncatePages: keys['truncate-page-n'],
+    maxSyncWalBytes: keys['max-sync-wal-bytes'],
+    restoreIfMissing: keys['restore-if-db-not-exists'],
+    snapshot: keys.snapshot,
     replica: replica === undefined ? undefined : inherit(replica, settings),
-    replicas: withoutNulls(database.replicas).map((entry: ReplicaKeys) => inherit(entry, settings)),
-  };
-}
-
-function buildSocket(socket: FileKeys['socket']): Config['socket'] {
-  return {
-    enabled: socket?.enabled ?? false,
-    path: socket?.path ?? DEFAULT_SOCKET_PATH,
-    permissions: socket?.permissions ?? 0o600,
+    replicas: withoutNulls(keys.replicas).map((entry: ReplicaKeys) => inherit(entry, settings)),
   };
 }
 
@@ -202,36 +213,57 @@ function buildLevels(levels: FileKeys['levels']): Config['levels'] {
   return withoutNulls(levels).map(({ interval }) => ({ intervalMs: interval ?? 0 }));
 }
 
-function buildConfig(file: FileKeys): Config {
-  const databases = withoutNulls(file.dbs);
+const FILE_DEFAULTS = {
+  addr: '',
+  'mcp-addr': '',
+  'l0-retention': 5 * MINUTE_MS,
+  'l0-retention-check-interval': 15 * SECOND_MS,
+  'verify-compaction': false,
+  'heartbeat-url': '',
+  'heartbeat-interval': 5 * MINUTE_MS,
+  'watchdog-threshold': undefined,
+  'lag-alert': 0,
+  'shutdown-sync-timeout': 30 * SECOND_MS,
+  'shutdown-sync-interval': 500,
+  exec: '',
+} as const;
+const SOCKET_DEFAULTS = { enabled: false, path: DEFAULT_SOCKET_PATH, permissions: 0o600 } as const;
+const LOGGING_DEFAULTS = { level: '', type: '', stderr: false, source: false } as const;
+
+/** The snapshot schedule: the file's own, else what the databases agree on, else daily. Spec: config 5.2. */
+function buildSnapshot(file: FileKeys, databases: readonly DatabaseKeys[]): Required<SnapshotKeys> {
   const interval = promoted(databases, 'interval');
   const retention = promoted(databases, 'retention');
-  const { logging } = file;
   return {
-    addr: file.addr ?? '',
-    mcpAddr: file['mcp-addr'] ?? '',
-    socket: buildSocket(file.socket),
+    interval: file.snapshot?.interval ?? interval ?? DAY_MS,
+    retention: file.snapshot?.retention ?? retention ?? DAY_MS,
+  };
+}
+
+function buildConfig(file: FileKeys): Config {
+  const databases = withoutNulls(file.dbs);
+  const snapshot = buildSnapshot(file, databases);
+  const keys = { ...FILE_DEFAULTS, ...file };
+  return {
+    addr: keys.addr,
+    mcpAddr: keys['mcp-addr'],
+    socket: { ...SOCKET_DEFAULTS, ...file.socket },
     levels: buildLevels(file.levels),
-    snapshotIntervalMs: file.snapshot?.interval ?? interval ?? DAY_MS,
-    snapshotRetentionMs: file.snapshot?.retention ?? retention ?? DAY_MS,
+    snapshotIntervalMs: snapshot.interval,
+    snapshotRetentionMs: snapshot.retention,
     validationIntervalMs: file.validation?.interval ?? 0,
-    l0RetentionMs: file['l0-retention'] ?? 5 * MINUTE_MS,
-    l0RetentionCheckIntervalMs: file['l0-retention-check-interval'] ?? 15 * SECOND_MS,
-    verifyCompaction: file['verify-compaction'] ?? false,
+    l0RetentionMs: keys['l0-retention'],
+    l0RetentionCheckIntervalMs: keys['l0-retention-check-interval'],
+    verifyCompaction: keys['verify-compaction'],
     retentionEnabled: file.retention?.enabled ?? true,
-    heartbeatUrl: file['heartbeat-url'] ?? '',
-    heartbeatIntervalMs: file['heartbeat-interval'] ?? 5 * MINUTE_MS,
-    watchdogThresholdMs: file['watchdog-threshold'],
-    lagAlertMs: file['lag-alert'] ?? 0,
-    shutdownSyncTimeoutMs: file['shutdown-sync-timeout'] ?? 30 * SECOND_MS,
-    shutdownSyncIntervalMs: file['shutdown-sync-interval'] ?? 500,
-    exec: file.exec ?? '',
-    logging: {
-      level: logging?.level ?? '',
-      type: logging?.type ?? '',
-      stderr: logging?.stderr ?? false,
-      source: logging?.source ?? false,
-    },
+    heartbeatUrl: keys['heartbeat-url'],
+    heartbeatIntervalMs: keys['heartbeat-interval'],
+    watchdogThresholdMs: keys['watchdog-threshold'],
+    lagAlertMs: keys['lag-alert'],
+    shutdownSyncTimeoutMs: keys['shutdown-sync-timeout'],
+    shutdownSyncIntervalMs: keys['shutdown-sync-interval'],
+    exec: keys.exec,
+    logging: { ...LOGGING_DEFAULTS, ...file.logging },
     databases: databases.map((database) => buildDatabase(database, file)),
   };
 }

@@ -108,3 +108,8 @@ export function queryInteger(
   }
   return undefined;
 }
+
+/** The first text that is given and not empty; otherwise the empty text. */
+export function firstText(...texts: readonly (string | undefined)[]): string {
+  return texts.find((text) => text !== undefined && text !== '') ?? '';
+}

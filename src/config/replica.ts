@@ -3,7 +3,7 @@ import { posix } from 'node:path';
 import { LitestreamError } from '../lib/errors.ts';
 import type { ReplicaKeys } from './keys.ts';
 import { normalizePath } from './path.ts';
-import { parseUrl, type ParsedUrl, urlScheme } from './replica-url.ts';
+import { firstText, parseUrl, type ParsedUrl, urlScheme } from './replica-url.ts';
 import { resolveS3, type S3Location } from './s3-replica.ts';
 
 /** Where a replica lives, in plain values. Unset texts are empty. */
@@ -113,7 +113,7 @@ function refuseAge({ age }: ReplicaKeys): void {
 const ALIASES: Readonly<Record<string, string>> = { webdavs: 'webdav', gcs: 'gs' };
 
 function typeName(keys: ReplicaKeys): string {
-  const scheme = urlScheme(keys.url ?? '');
+  const scheme = urlScheme(firstText(keys.url));
   const name = scheme ?? (keys.type || 'file');
   return (scheme === undefined && name === 'webdavs' ? undefined : ALIASES[name]) ?? name;
 }
@@ -168,7 +168,7 @@ function resolveGs(keys: ReplicaKeys): ReplicaLocation {
   refuseBoth(keys, 'gs', 'path', 'bucket');
   const url = optionalUrl(keys);
   const bucket = required(keys.bucket || url?.host, 'bucket', 'gs');
-  return { type: 'gs', bucket, path: keys.path || (url?.path ?? '') };
+  return { type: 'gs', bucket, path: firstText(keys.path, url?.path) };
 }
 
 /** `abs://account@account.blob.core.windows.net/container/prefix`: the form that Azure's own documents suggest. */
@@ -186,12 +186,12 @@ function resolveAbs(keys: ReplicaKeys): ReplicaLocation {
   const form = url && absHostForm(url);
   return {
     type: 'abs',
-    bucket: required(keys.bucket || (form?.bucket ?? url?.host), 'bucket', 'abs'),
-    path: keys.path || (form?.path ?? url?.path ?? ''),
-    endpoint: keys.endpoint ?? '',
-    accountName: keys['account-name'] || (form?.account ?? url?.user ?? ''),
-    accountKey: keys['account-key'] ?? '',
-    sasToken: (keys['sas-token'] ?? '').replace(/^\?/, ''),
+    bucket: required(firstText(keys.bucket, form?.bucket ?? url?.host), 'bucket', 'abs'),
+    path: firstText(keys.path, form?.path ?? url?.path),
+    endpoint: firstText(keys.endpoint),
+    accountName: firstText(keys['account-name'], form?.account ?? url?.user),
+    accountKey: firstText(keys['account-key']),
+    sasToken: firstText(keys['sas-token']).replace(/^\?/, ''),
   };
 }
 
@@ -203,11 +203,11 @@ function resolveOss(keys: ReplicaKeys): ReplicaLocation {
   return {
     type: 'oss',
     bucket: required(keys.bucket || urlBucket, 'bucket', 'oss'),
-    path: keys.path || (url?.path ?? ''),
-    region: keys.region || (host?.[2] ?? ''),
-    endpoint: keys.endpoint ?? '',
-    accessKeyId: keys['access-key-id'] ?? '',
-    secretAccessKey: keys['secret-access-key'] ?? '',
+    path: firstText(keys.path, url?.path),
+    region: firstText(keys.region, host?.[2]),
+    endpoint: firstText(keys.endpoint),
+    accessKeyId: firstText(keys['access-key-id']),
+    secretAccessKey: firstText(keys['secret-access-key']),
     partSizeBytes: keys['part-size'],
     concurrency: keys.concurrency,
   };
@@ -220,10 +220,10 @@ function resolveSftp(keys: ReplicaKeys): ReplicaLocation {
     type: 'sftp',
     host: required(keys.host || url?.host, 'host', 'sftp'),
     user: required(keys.user || url?.user, 'user', 'sftp'),
-    password: keys.password || (url?.password ?? ''),
-    keyPath: keys['key-path'] ?? '',
-    hostKey: keys['host-key'] ?? '',
-    path: keys.path || (url?.rawPath ?? ''),
+    password: firstText(keys.password, url?.password),
+    keyPath: firstText(keys['key-path']),
+    hostKey: firstText(keys['host-key']),
+    path: firstText(keys.path, url?.rawPath),
     concurrentWrites: keys['concurrent-writes'] ?? true,
   };
 }
@@ -235,20 +235,20 @@ function resolveWebdav(keys: ReplicaKeys): ReplicaLocation {
   return {
     type: 'webdav',
     url: required(keys['webdav-url'] || base, 'webdav-url', 'webdav'),
-    username: keys['webdav-username'] || (url?.user ?? ''),
-    password: keys['webdav-password'] || (url?.password ?? ''),
-    path: keys.path || (url?.rawPath ?? ''),
+    username: firstText(keys['webdav-username'], url?.user),
+    password: firstText(keys['webdav-password'], url?.password),
+    path: firstText(keys.path, url?.rawPath),
   };
 }
 
 function resolveNats(keys: ReplicaKeys): ReplicaLocation {
   const url = optionalUrl(keys);
-  const urlBucket = url === undefined || url.path === '.' ? '' : url.path;
-  const {
-    'client-cert': clientCert = '',
-    'client-key': clientKey = '',
-    'root-cas': rootCas = [],
-  } = keys;
+  const host = firstText(url?.host, '127.0.0.1:4222');
+  // A URL without a path has the clean path `.`.
+  const urlBucket = firstText(url?.path).replace(/^\.$/, '');
+  const rootCas = keys['root-cas'] ?? [];
+  const clientCert = firstText(keys['client-cert']);
+  const clientKey = firstText(keys['client-key']);
   if ((clientCert === '') !== (clientKey === '')) {
     throw configError(
       'client-cert and client-key must both be specified for mutual TLS authentication',
@@ -256,15 +256,15 @@ function resolveNats(keys: ReplicaKeys): ReplicaLocation {
   }
   return {
     type: 'nats',
-    url: url?.host ? `nats://${url.host}` : 'nats://127.0.0.1:4222',
-    bucket: required(keys.bucket || urlBucket, 'bucket', 'NATS'),
-    jwt: keys.jwt ?? '',
-    seed: keys.seed ?? '',
-    creds: keys.creds ?? '',
-    nkey: keys.nkey ?? '',
-    username: keys.username ?? '',
-    password: keys.password ?? '',
-    token: keys.token ?? '',
+    url: `nats://${host}`,
+    bucket: required(firstText(keys.bucket, urlBucket), 'bucket', 'NATS'),
+    jwt: firstText(keys.jwt),
+    seed: firstText(keys.seed),
+    creds: firstText(keys.creds),
+    nkey: firstText(keys.nkey),
+    username: firstText(keys.username),
+    password: firstText(keys.password),
+    token: firstText(keys.token),
     tls: (keys.tls ?? false) || rootCas.length > 0 || clientCert !== '',
     rootCas,
     clientCert,
@@ -304,7 +304,7 @@ function unknownType(name: string): LitestreamError {
  * Spec: config 6 and 7.
  */
 export function resolveReplica(keys: ReplicaKeys): ResolvedReplica {
-  if (urlScheme(keys.path ?? '') !== undefined) {
+  if (urlScheme(firstText(keys.path)) !== undefined) {
     throw configError(
       `replica path cannot be a url, please use the 'url' field instead: ${keys.path}`,
     );
@@ -314,7 +314,7 @@ export function resolveReplica(keys: ReplicaKeys): ResolvedReplica {
   if (!isReplicaType(name)) throw unknownType(name);
   return {
     location: RESOLVERS[name](keys),
-    name: keys.name ?? '',
+    name: firstText(keys.name),
     syncIntervalMs: keys['sync-interval'] ?? 1000,
     syncIntervalExplicit: keys['sync-interval'] !== undefined,
     maxSyncLtxFiles: Math.max(0, keys['max-sync-ltx-files'] ?? 256),

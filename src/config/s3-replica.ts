@@ -2,6 +2,7 @@ import { LitestreamError } from '../lib/errors.ts';
 import type { ReplicaKeys } from './keys.ts';
 import {
   cleanUrlPath,
+  firstText,
   parseUrl,
   type ParsedUrl,
   queryBoolean,
@@ -100,6 +101,8 @@ interface UrlPart extends S3Host {
   readonly query: URLSearchParams;
 }
 
+const EMPTY_PART: UrlPart = { bucket: '', path: '', query: new URLSearchParams() };
+
 /** `s3://arn:…:accesspoint/NAME[/prefix]`. Spec: config 7.6. */
 function readAccessPoint(url: string): UrlPart {
   const text = url.slice('s3://'.length);
@@ -131,12 +134,12 @@ function awsRegion(endpoint: string): string {
 
 function pathStyle(
   keys: ReplicaKeys,
-  part: UrlPart | undefined,
+  part: UrlPart,
   fromQuery: string | undefined,
 ): boolean | undefined {
-  const asked = part && queryText(part.query, 'forcePathStyle', 'force-path-style');
+  const asked = queryText(part.query, 'forcePathStyle', 'force-path-style');
   const implied =
-    asked === undefined ? fromQuery !== undefined || part?.pathStyle === true : asked === 'true';
+    asked === undefined ? fromQuery !== undefined || part.pathStyle === true : asked === 'true';
   if (implied || keys['force-path-style'] === true) return true;
   if (keys['force-path-style'] === undefined && (keys.endpoint ?? '') !== '') return true;
   return keys['force-path-style'] ?? (asked === undefined ? undefined : false);
@@ -150,7 +153,7 @@ function readSse(
   'sseCustomerAlgorithm' | 'sseCustomerKey' | 'sseCustomerKeyPath' | 'sseKmsKeyId'
 > {
   const either = (key: string | undefined, ...names: readonly string[]): string =>
-    key || (queryText(query, ...names) ?? '');
+    firstText(key, queryText(query, ...names));
   return {
     sseCustomerAlgorithm: either(
       keys['sse-customer-algorithm'],
@@ -176,19 +179,20 @@ function skipVerify(keys: ReplicaKeys, query: URLSearchParams): boolean {
  * Spec: config 6.3 and 7.4 to 7.6.
  */
 export function resolveS3(keys: ReplicaKeys): S3Location {
-  const part = keys.url === undefined || keys.url === '' ? undefined : readUrl(keys.url);
-  const query = part?.query ?? new URLSearchParams();
-  const bucket = keys.bucket || (part?.bucket ?? '');
+  const part = keys.url === undefined || keys.url === '' ? EMPTY_PART : readUrl(keys.url);
+  const { query } = part;
+  const bucket = firstText(keys.bucket, part.bucket);
   if (bucket === '') throw new LitestreamError('ERR_CONFIG', 'bucket required for s3 replica');
   const asked = queryText(query, 'endpoint');
-  const urlEndpoint = asked === undefined ? (part?.endpoint ?? '') : withScheme(asked);
-  const endpoint = keyEndpoint(keys.endpoint) || urlEndpoint;
+  const endpoint = firstText(
+    keyEndpoint(keys.endpoint),
+    asked === undefined ? part.endpoint : withScheme(asked),
+  );
   return {
     type: 's3',
     bucket,
-    path: keys.path || (part?.path ?? ''),
-    region:
-      keys.region || (queryText(query, 'region') ?? part?.region ?? '') || awsRegion(endpoint),
+    path: firstText(keys.path, part.path),
+    region: firstText(keys.region, queryText(query, 'region'), part.region, awsRegion(endpoint)),
     endpoint,
     forcePathStyle: pathStyle(keys, part, asked),
     skipVerify: skipVerify(keys, query),
@@ -196,12 +200,14 @@ export function resolveS3(keys: ReplicaKeys): S3Location {
     requireContentMd5:
       keys['require-content-md5'] ??
       queryBoolean(query, 'requireContentMD5', 'require-content-md5'),
-    storageClass:
-      keys['storage-class'] || (queryText(query, 'storageClass', 'storage-class') ?? ''),
+    storageClass: firstText(
+      keys['storage-class'],
+      queryText(query, 'storageClass', 'storage-class'),
+    ),
     partSizeBytes: keys['part-size'] ?? queryInteger(query, 'partSize', 'part-size'),
     concurrency: keys.concurrency ?? queryInteger(query, 'concurrency'),
-    accessKeyId: keys['access-key-id'] ?? '',
-    secretAccessKey: keys['secret-access-key'] ?? '',
+    accessKeyId: firstText(keys['access-key-id']),
+    secretAccessKey: firstText(keys['secret-access-key']),
     ...readSse(keys, query),
   };
 }

@@ -40,7 +40,7 @@ function closest(word: string, known: readonly string[]): string | undefined {
   const near = known
     .map((key) => ({ key, distance: editDistance(plain, key) }))
     .filter(({ distance }) => distance <= limit)
-    .sort((a, b) => a.distance - b.distance);
+    .toSorted((a, b) => a.distance - b.distance);
   const [first, second] = near;
   return first !== undefined && first.distance !== second?.distance ? first.key : undefined;
 }

@@ -58,7 +58,7 @@ async function requireDatabase(path: string, fileSystem: FileSystem): Promise<vo
 /** All files below a folder, in lexical order. */
 async function walk(fileSystem: FileSystem, folder: string): Promise<string[]> {
   const files: string[] = [];
-  for (const name of (await fileSystem.list('reset:list', folder)).sort()) {
+  for (const name of (await fileSystem.list('reset:list', folder)).toSorted()) {
     const path = join(folder, name);
     const stat = await fileSystem.stat('reset:stat', path);
     if (stat?.kind === 'directory') files.push(...(await walk(fileSystem, path)));

@@ -16,7 +16,7 @@ export function formatTime(ms: number): string {
 }
 
 const TIMESTAMP =
-  /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(?:Z|([+-])(\d\d):(\d\d))$/;
+  /^(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:[.,](\d+))?(?:Z|([+-])([01]\d|2[0-4]):([0-5]\d))$/;
 
 /**
  * Milliseconds since the Unix epoch of an RFC 3339 time (fractions below a millisecond are dropped), or undefined.
@@ -26,18 +26,16 @@ const TIMESTAMP =
 export function parseTimestamp(text: string): number | undefined {
   const found = TIMESTAMP.exec(text);
   if (found === null) return undefined;
-  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = found
-    .slice(1, 7)
-    .map(Number);
-  const [fraction = '', sign, zoneHour = '0', zoneMinute = '0'] = found.slice(7);
-  if (hour > 23 || minute > 59 || second > 59) return undefined;
-  if (Number(zoneHour) > 24 || Number(zoneMinute) > 59) return undefined;
+  const part = (index: number): string => found[index] ?? '';
+  const number = (index: number): number => Number(part(index) || '0');
+  const [year, month, day] = [number(1), number(2), number(3)];
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day);
   if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return undefined;
-  const offset = (Number(zoneHour) * 60 + Number(zoneMinute)) * (sign === '-' ? -1 : 1);
-  const ms = Number(fraction.padEnd(3, '0').slice(0, 3));
-  return date.getTime() + ((hour * 60 + minute - offset) * 60 + second) * 1000 + ms;
+  const zone = (number(9) * 60 + number(10)) * (part(8) === '-' ? -1 : 1);
+  const minutes = number(4) * 60 + number(5) - zone;
+  const ms = Number(part(7).padEnd(3, '0').slice(0, 3));
+  return date.getTime() + (minutes * 60 + number(6)) * 1000 + ms;
 }
 
 /** JSON for standard output: two blanks of indentation and a final newline. Spec: cli 20.5. */

@@ -1,6 +1,6 @@
 /** Number of code points. */
 function width(text: string): number {
-  return [...text].length;
+  return Array.from(text).length;
 }
 
 /**
