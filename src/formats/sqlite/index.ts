@@ -1,5 +1,13 @@
 export {
+  DATABASE_HEADER_SIZE,
+  hasDatabaseMagic,
+  parseDatabaseHeader,
+  patchFollowedPage,
+  type DatabaseHeader,
+} from './database-header.ts';
+export {
   createFrameScan,
+  encodeWalHeader,
   parseWalFrame,
   parseWalHeader,
   scanFrames,
@@ -9,5 +17,7 @@ export {
   type FrameScan,
   type WalFrame,
   type WalHeader,
+  type WalHeaderFields,
   type WalHeaderResult,
 } from './wal.ts';
+export { buildWal, type WalFrameContent } from './wal-writer.ts';
