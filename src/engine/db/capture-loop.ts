@@ -1,0 +1,318 @@
+import type { Txid } from '../../formats/ltx/index.ts';
+import { walSize } from '../../formats/sqlite/index.ts';
+import { identify, type FileIdentity, type Replacement } from '../../sqlite/index.ts';
+import { DurationValue, type Logger } from '../../telemetry/index.ts';
+import { TRUNCATE_PAGES_DEFAULT, type DatabaseOptions, type Ports } from '../options.ts';
+import { CheckpointSchedule } from './checkpoint-schedule.ts';
+import { Checkpointer } from './checkpointer.ts';
+import type { LocalFiles } from './local-files.ts';
+import { Pace } from './pace.ts';
+import type { Published } from './publish.ts';
+import { Publisher } from './publisher.ts';
+import type { Captured, CaptureSession } from './session.ts';
+import type { FullReason, Transaction } from './transaction.ts';
+import type { Waker } from './waker.ts';
+
+/** A file whose change time is younger may change again without a new one. */
+const SETTLED_NS = 50_000_000n;
+/** Every so many idle turns the WAL is read although its times have not changed. */
+const IDLE_TURNS_MAX = 10;
+/** Connections that an idle database does not need are closed after this long. */
+const SPARES_IDLE_MS = 30_000;
+const WAIT_MS_MIN = 5;
+
+export interface CaptureLoopInit {
+  readonly options: DatabaseOptions;
+  readonly ports: Ports;
+  readonly files: LocalFiles;
+  readonly logger: Logger;
+  readonly session: CaptureSession;
+  readonly lastTxid: Txid;
+  readonly timestampMs: number;
+  readonly onPublished: (txid: Txid) => void;
+}
+
+/**
+ * Drives one session: what to do in one turn, and when the next one is due. Runs under the database's lock; only the writing
+ * of transaction files goes on beside it.
+ */
+export class CaptureLoop {
+  readonly #init: CaptureLoopInit;
+  readonly #session: CaptureSession;
+  readonly #publisher: Publisher;
+  readonly #checkpointer: Checkpointer;
+  readonly #schedule: CheckpointSchedule;
+  readonly #pace: Pace;
+  /** The WAL before the capture that last reached its end. */
+  #seen: FileIdentity | undefined;
+  #idleTurns = 0;
+  #busyAt: number;
+  /** Frames per millisecond, lately. */
+  #rate = 0;
+  #lastCaptureAt: number;
+  #foundFrames = true;
+
+  constructor(init: CaptureLoopInit) {
+    this.#init = init;
+    const { files, logger, options, session } = init;
+    const { clock } = init.ports;
+    this.#session = session;
+    this.#publisher = new Publisher(
+      { files, clock, onPublished: (...done) => this.#published(...done) },
+      init.lastTxid,
+    );
+    this.#publisher.setLastTxid(init.lastTxid, init.timestampMs);
+    this.#checkpointer = new Checkpointer({
+      clock,
+      logger,
+      flush: () => this.#flush(),
+      gatherPending: () => this.#publisher.gather(),
+    });
+    this.#schedule = new CheckpointSchedule(options, clock.monotonic());
+    this.#pace = new Pace({ ...captureInterval(options), now: clock.monotonic() });
+    this.#busyAt = this.#lastCaptureAt = clock.monotonic();
+  }
+
+  get lastTxid(): Txid {
+    return this.#publisher.lastTxid;
+  }
+
+  /** What stands under the database's paths instead of the open files. */
+  replacement(): Replacement | undefined {
+    return this.#session.live.replacement();
+  }
+
+  /** Starts writing the transaction that the session begins with. */
+  publishFirst(first: Transaction): void {
+    this.#begin(first);
+  }
+
+  /**
+   * One turn.
+   *
+   * @param force - do not return before everything captured is in durable files.
+   * @throws ContinuityLost, LitestreamError
+   */
+  async pass(force: boolean, signal: AbortSignal): Promise<void> {
+    this.#publisher.retry();
+    const stat = identify(this.#session.live.walPath);
+    if (!force && this.#unchanged(stat)) {
+      this.#foundFrames = false;
+    } else {
+      const captured = await this.#capture();
+      if (captured.end) this.#seen = stat;
+    }
+    await this.#publish(force);
+    await this.#checkpoint(signal);
+    if (force) await this.#publisher.settled();
+    else if (this.#publisher.failure !== undefined) throw this.#publisher.failure;
+    await this.#closeSpares();
+  }
+
+  /** Milliseconds until the next turn; arms the watch when the database is quiet. */
+  nextWaitMs(waker: Waker): number {
+    const { clock } = this.#init.ports;
+    const interval = this.#init.options.monitorIntervalMs;
+    const now = clock.monotonic();
+    if (this.#session.pages > 0 && !this.#publisher.running) {
+      const ready = this.#pace.readyIn(now);
+      return clampWait(Math.min(ready, this.#untilThreshold()), interval);
+    }
+    if (this.#foundFrames || this.#publisher.running) {
+      const soon = Math.max(this.#pace.readyIn(now), WAIT_MS_MIN);
+      return clampWait(Math.min(soon, this.#untilThreshold()), interval);
+    }
+    if (!waker.watching) {
+      waker.arm(this.#session.live.walPath);
+      this.#pace.quiet();
+      // A commit may have fallen between the last capture and the watch.
+      this.#seen = undefined;
+      if (this.#session.capture.hasMore()) return 0;
+    }
+    return interval;
+  }
+
+  /** Continuity broke under a live reader: everything is written again. */
+  async restart(why: FullReason): Promise<void> {
+    await this.#publisher.drop();
+    const full = await this.#session.freezeFull(why);
+    if (full !== undefined) this.#begin(full);
+  }
+
+  /** The history belongs to somebody else's numbers: local files go, everything is written behind `lastTxid`. */
+  async renumber(lastTxid: Txid, why: FullReason): Promise<void> {
+    await this.#publisher.drop();
+    await this.#init.files.removeAll();
+    this.#publisher.setLastTxid(lastTxid, 0);
+    await this.restart(why);
+    await this.#publisher.settled();
+  }
+
+  /** Waits for the file that is being written and closes the database; its WAL stays. */
+  async close(): Promise<void> {
+    try {
+      await this.#publisher.settled();
+    } catch {
+      // Said already; the frames stay in the WAL for the next start.
+    }
+    await this.#session.live.close();
+  }
+
+  #unchanged(stat: FileIdentity | undefined): boolean {
+    const seen = this.#seen;
+    if (stat === undefined || seen === undefined || this.#idleTurns >= IDLE_TURNS_MAX) {
+      this.#idleTurns = 0;
+      return false;
+    }
+    const now = BigInt(Math.floor(this.#init.ports.clock.now())) * 1_000_000n;
+    const same =
+      stat.ino === seen.ino && stat.size === seen.size && stat.changedNs === seen.changedNs;
+    if (!same || now - stat.changedNs < SETTLED_NS) return false;
+    this.#idleTurns++;
+    return true;
+  }
+
+  async #capture(): Promise<Captured> {
+    const { clock } = this.#init.ports;
+    const limitBytes = this.#init.options.maxSyncWalBytes;
+    let frames = 0;
+    for (;;) {
+      const captured = await this.#session.captureNow({ limitBytes, gather: false, yields: true });
+      frames += captured.frames;
+      if (captured.end) {
+        this.#noteRate(frames, clock.monotonic());
+        return { frames, end: true };
+      }
+      await this.#flush();
+    }
+  }
+
+  #noteRate(frames: number, now: number): void {
+    const elapsed = Math.max(1, now - this.#lastCaptureAt);
+    this.#rate = frames / elapsed;
+    this.#lastCaptureAt = now;
+    this.#foundFrames = frames > 0;
+    if (frames > 0) this.#busyAt = now;
+  }
+
+  /** Milliseconds until a checkpoint will be due at the present rate. */
+  #untilThreshold(): number {
+    if (this.#rate === 0) return Infinity;
+    const left = this.#init.options.minCheckpointPages - this.#checkpointer.pending(this.#session);
+    return Math.max(WAIT_MS_MIN, left / this.#rate);
+  }
+
+  async #publish(force: boolean): Promise<void> {
+    if (force) {
+      await this.#flush();
+      return;
+    }
+    if (this.#publisher.busy || this.#session.pages === 0) return;
+    const { clock } = this.#init.ports;
+    const due = this.#session.memoryFull || this.#pace.readyIn(clock.monotonic()) <= 0;
+    const next = due ? this.#session.freeze() : undefined;
+    if (next !== undefined) this.#begin(next);
+  }
+
+  /** Writes everything captured, and waits for it. */
+  async #flush(): Promise<void> {
+    for (;;) {
+      this.#publisher.retry();
+      await this.#publisher.settled();
+      const next = this.#session.freeze();
+      if (next === undefined) return;
+      this.#begin(next);
+    }
+  }
+
+  #begin(transaction: Transaction): void {
+    const { clock } = this.#init.ports;
+    if (transaction.full !== undefined && transaction.full.reason !== '') {
+      const { level, reason } = transaction.full;
+      this.#init.logger.log(level, 'writing the whole database', {
+        txid: this.#publisher.lastTxid + 1n,
+        reason,
+      });
+    }
+    this.#pace.take(clock.monotonic());
+    this.#publisher.start(transaction, this.#session.live.pageSize);
+  }
+
+  #published(txid: Txid, transaction: Transaction, published: Published): void {
+    const { logger, options, ports } = this.#init;
+    const { offset, size } = transaction.range;
+    logger.log('debug', 'sync', {
+      txid,
+      offset,
+      ...(transaction.full === undefined ? {} : { snap: true, reason: transaction.full.reason }),
+      size: published.size,
+      pages: published.pages,
+    });
+    const labels = { db: options.path };
+    ports.metrics.set('litestream_txid', labels, Number(txid));
+    ports.metrics.set('litestream_wal_size', labels, offset + size);
+    ports.metrics.add('litestream_total_wal_bytes', labels, size);
+    ports.metrics.add('litestream_sync_count', labels, 1);
+    this.#init.onPublished(txid);
+  }
+
+  async #checkpoint(signal: AbortSignal): Promise<void> {
+    const { clock, logger } = this.#init.ports;
+    const { options } = this.#init;
+    const pending = this.#checkpointer.pending(this.#session);
+    if (!this.#schedule.due(pending, clock.monotonic())) return;
+    const startedAt = clock.monotonic();
+    const outcome = await this.#checkpointer.run(this.#session, signal);
+    const left = this.#checkpointer.pending(this.#session);
+    this.#schedule.note(outcome, left, clock.monotonic());
+    const labels = { db: options.path, mode: 'PASSIVE' };
+    this.#init.ports.metrics.add('litestream_checkpoint_count', labels, 1);
+    const seconds = (clock.monotonic() - startedAt) / 1000;
+    this.#init.ports.metrics.add('litestream_checkpoint_seconds', labels, seconds);
+    if (outcome === 'complete') this.#truncate();
+    const grown = this.#schedule.alarm(left);
+    if (grown === undefined) return;
+    logger.log('warn', 'wal cannot be checkpointed, a long-running reader may hold it', {
+      db: options.path,
+      pages: left,
+      threshold: options.minCheckpointPages,
+      since: new DurationValue(grown.sinceMs),
+    });
+  }
+
+  /** Gives the disk space of an outsized WAL back; nobody waits for it. */
+  #truncate(): void {
+    const { truncatePages } = this.#init.options;
+    if (truncatePages < 0) return;
+    const { live } = this.#session;
+    const threshold = walSize(truncatePages || TRUNCATE_PAGES_DEFAULT, live.pageSize);
+    const size = live.wal().size();
+    if (size < threshold) return;
+    const result = live.truncateWal();
+    if (result.busy) return;
+    this.#init.logger.log('info', 'truncated the wal', { wal_size: size, threshold });
+  }
+
+  async #closeSpares(): Promise<void> {
+    const { live } = this.#session;
+    if (!live.hasSpares) return;
+    if (this.#init.ports.clock.monotonic() - this.#busyAt < SPARES_IDLE_MS) return;
+    await live.closeSpares();
+  }
+}
+
+function clampWait(ms: number, interval: number): number {
+  return Math.min(interval, Math.max(WAIT_MS_MIN, ms));
+}
+
+/** Spacing of transaction files: what the user set, else the replicas' interval at the token bucket's pace. */
+function captureInterval(options: DatabaseOptions): { intervalMs: number; explicit: boolean } {
+  if (options.monitorIntervalExplicit) {
+    return { intervalMs: options.monitorIntervalMs, explicit: true };
+  }
+  const intervals = options.replicas.map((replica) => replica.syncIntervalMs);
+  return {
+    intervalMs: Math.max(1, Math.min(...intervals)),
+    explicit: options.replicas.every((replica) => replica.syncIntervalExplicit),
+  };
+}

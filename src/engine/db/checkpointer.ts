@@ -1,0 +1,205 @@
+import { assert } from '../../lib/assert.ts';
+import { type Clock, sleep } from '../../lib/clock.ts';
+import type { CheckpointResult } from '../../sqlite/index.ts';
+import type { Logger } from '../../telemetry/index.ts';
+import { type CaptureSession, ContinuityLost } from './session.ts';
+
+/** Frames that may be left for the moment in which the write lock is held. */
+const TAIL_FRAMES_MAX = 256;
+/** More frames than this go to the worker thread. */
+const MAIN_THREAD_FRAMES_MAX = 512;
+/** Rounds of phase 1, and tries of phase 2, before the next turn gets its chance. */
+const ROUNDS_MAX = 12;
+/** How long the write lock is asked for without a break. */
+const LOCK_SPIN_MS = 4;
+/** How long a reader is asked for while the write lock stands in for it. */
+const RESUME_SPIN_MS = 1000;
+
+/** How a checkpoint ended. */
+export type CheckpointOutcome =
+  /** Every frame is in the database file: the next write restarts the WAL. */
+  | 'complete'
+  /** A reader of somebody else's keeps frames from being moved. */
+  | 'blocked'
+  /** The write lock was not to be had, or writers were faster: go on soon. */
+  | 'contended';
+
+export interface CheckpointerOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Writes what is captured as soon as possible, so that its images leave memory. */
+  readonly flush: () => Promise<void>;
+  /** True if nothing that is on its way needs the WAL any more, after gathering. */
+  readonly gatherPending: () => boolean;
+}
+
+/**
+ * The two-phase checkpoint. Phase 1, without the write lock: a new reader begins, everything is captured, the old reader
+ * ends, PASSIVE moves what it can; repeated until the tail is short. Phase 2, under the write lock for milliseconds:
+ * capture the tail, end the reader, PASSIVE, begin the reader, give the lock back. Nothing is ever committed.
+ *
+ * At every instant a reader of ours or the write lock stands, and no reader ends before a capture that started after its
+ * successor's begin has reached the end of the WAL. See DESIGN.md.
+ */
+export class Checkpointer {
+  readonly #options: CheckpointerOptions;
+  /** Frames of the current generation known to be in the database file. */
+  #moved = 0;
+  #generation: string | undefined;
+
+  constructor(options: CheckpointerOptions) {
+    this.#options = options;
+  }
+
+  /** Frames that a checkpoint would have to move now. */
+  pending(session: CaptureSession): number {
+    this.#follow(session);
+    return Math.max(0, session.capture.frames - this.#moved);
+  }
+
+  /**
+   * @throws ContinuityLost if SQLite's frame count and ours disagree
+   */
+  async run(session: CaptureSession, signal: AbortSignal): Promise<CheckpointOutcome> {
+    for (let round = 0; round < ROUNDS_MAX && !signal.aborted; round++) {
+      if (this.pending(session) > TAIL_FRAMES_MAX) {
+        const outcome = await this.#phaseOne(session);
+        if (outcome === 'blocked') return outcome;
+        if (outcome === 'again') continue;
+      }
+      const outcome = await this.#phaseTwo(session);
+      if (outcome !== 'again') return outcome;
+    }
+    return 'contended';
+  }
+
+  /** One round: 'tail' if only a short tail is left, 'again' if the writers were faster. */
+  async #phaseOne(session: CaptureSession): Promise<'tail' | 'again' | 'blocked'> {
+    const { live, capture } = session;
+    if (!live.beginSuccessor()) return 'again';
+    await this.#captureAll(session);
+    live.promoteSuccessor();
+    session.pin();
+    const before = this.#moved;
+    const position = capture.position;
+    const bulk = this.pending(session) > MAIN_THREAD_FRAMES_MAX;
+    const result = bulk ? await live.checkpointBulk() : live.checkpointTail();
+    this.#note(session, result, position);
+    if (!result.busy && this.#moved === before && this.pending(session) > TAIL_FRAMES_MAX) {
+      return 'blocked';
+    }
+    return this.pending(session) > TAIL_FRAMES_MAX ? 'again' : 'tail';
+  }
+
+  /** Reads to the end of the WAL and leaves no image there. */
+  async #captureAll(session: CaptureSession): Promise<void> {
+    for (;;) {
+      await session.captureNow({ limitBytes: 0, gather: false, yields: true });
+      if (session.canGather && this.#options.gatherPending()) break;
+      // Too much for memory: put it into a file instead, and read on.
+      await this.#options.flush();
+    }
+    session.gather();
+    await session.captureNow({ limitBytes: 0, gather: true, yields: true });
+  }
+
+  async #phaseTwo(session: CaptureSession): Promise<CheckpointOutcome | 'again'> {
+    const { live } = session;
+    if (!(await this.#takeLock(session))) return 'again';
+    let result: CheckpointResult | undefined;
+    try {
+      session.captureLocked();
+      if (this.pending(session) <= TAIL_FRAMES_MAX && this.#options.gatherPending()) {
+        live.suspendReader();
+        session.pin();
+        result = live.checkpointTail();
+      }
+    } finally {
+      this.#releaseLock(session);
+    }
+    if (result === undefined) return 'again';
+    this.#log(result);
+    // Busy: another connection is in the middle of a checkpoint of its own.
+    if (result.busy || result.log < 0) return 'contended';
+    this.#verifyCount(session, result);
+    this.#moved = Math.max(this.#moved, result.checkpointed);
+    return result.checkpointed === result.log ? 'complete' : 'blocked';
+  }
+
+  /** Under the lock both counts must be the same, unless the WAL was emptied because everything had been moved. */
+  #verifyCount(session: CaptureSession, result: CheckpointResult): void {
+    const { frames } = session.capture;
+    if (result.log === frames) return;
+    if (result.log === 0 && session.capture.header() === undefined) {
+      this.#moved = frames;
+      return;
+    }
+    throw new ContinuityLost(
+      `sqlite counts ${result.log} frames in the wal, ${frames} were captured`,
+    );
+  }
+
+  /** Takes the write lock; false if the tail has grown meanwhile, or somebody keeps the lock. */
+  async #takeLock(session: CaptureSession): Promise<boolean> {
+    const { clock } = this.#options;
+    for (let attempt = 0; attempt < 8; attempt++) {
+      const until = clock.monotonic() + LOCK_SPIN_MS;
+      do {
+        if (session.live.beginBarrier()) return true;
+      } while (clock.monotonic() < until);
+      await sleep(clock, 1);
+      await session.captureNow({ limitBytes: 0, gather: true, yields: true });
+      if (this.pending(session) > TAIL_FRAMES_MAX) return false;
+    }
+    return false;
+  }
+
+  /** The reader comes back before the lock goes: custody is never broken. */
+  #releaseLock(session: CaptureSession): void {
+    const { clock } = this.#options;
+    const until = clock.monotonic() + RESUME_SPIN_MS;
+    while (!session.live.resumeReader()) {
+      if (clock.monotonic() > until)
+        throw new ContinuityLost('read transaction could not be renewed');
+    }
+    session.live.endBarrier();
+  }
+
+  /** Takes over a phase 1 result if the generation is still the one it was for. */
+  #note(
+    session: CaptureSession,
+    result: CheckpointResult,
+    position: CaptureSession['capture']['position'],
+  ): void {
+    this.#log(result);
+    const header = session.capture.header();
+    const same = header?.salt1 === position?.salt1 && header?.salt2 === position?.salt2;
+    if (!same || result.log < 0 || position === undefined) return;
+    assert(result.checkpointed <= result.log, 'no more frames are moved than there are');
+    // SQLite's own count is the truth: frames of a writer that died before its commit was registered do not exist for it.
+    if (result.log < session.capture.frameAt(position.offset)) {
+      throw new ContinuityLost('wal holds frames that sqlite does not know');
+    }
+    this.#moved = Math.max(this.#moved, result.checkpointed);
+  }
+
+  #log(result: CheckpointResult): void {
+    const text = `${result.busy ? 1 : 0},${result.log},${result.checkpointed}`;
+    this.#options.logger.log('debug', 'checkpoint', { mode: 'PASSIVE', result: text });
+    if (result.busy) return;
+    this.#options.logger.log('debug', 'checkpoint completed', {
+      mode: 'PASSIVE',
+      frames: result.log,
+      checkpointed: result.checkpointed,
+    });
+  }
+
+  /** Forgets the count when a new generation has begun. */
+  #follow(session: CaptureSession): void {
+    const at = session.capture.position;
+    const generation = at === undefined ? undefined : `${at.salt1}-${at.salt2}`;
+    if (generation === this.#generation) return;
+    this.#generation = generation;
+    this.#moved = 0;
+  }
+}

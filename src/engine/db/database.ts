@@ -1,0 +1,280 @@
+import { basename } from 'node:path';
+import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
+import { abortError } from '../../lib/clock.ts';
+import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
+import { Mutex } from '../../lib/mutex.ts';
+import { identify, type CheckpointWorker } from '../../sqlite/index.ts';
+import type { Logger } from '../../telemetry/index.ts';
+import { FailureLog } from '../failure-log.ts';
+import type { DatabaseOptions, Ports } from '../options.ts';
+import { findHoles, Replica, type ReplicaHistory } from '../replica/replica.ts';
+import { CaptureLoop } from './capture-loop.ts';
+import { LocalFiles, ownershipOf } from './local-files.ts';
+import { openSession } from './opener.ts';
+import { ContinuityLost } from './session.ts';
+import type { FullReason } from './transaction.ts';
+import { Waker } from './waker.ts';
+
+/** How often the file of a database that does not exist yet is looked for, at least. */
+const MISSING_POLL_MS_MAX = 1000;
+
+export interface DatabaseInit {
+  readonly options: DatabaseOptions;
+  readonly ports: Ports;
+  readonly worker: CheckpointWorker;
+  /** With the store's attributes. */
+  readonly logger: Logger;
+}
+
+/**
+ * One database: follows its WAL into the local files, and lets each replica upload them.
+ *
+ * All work on the capture side runs under one lock with a FIFO queue. Nothing here waits for a replica, except the choice of the
+ * first TXID, for a second at most. See DESIGN.md.
+ */
+export class Database {
+  readonly options: DatabaseOptions;
+  readonly files: LocalFiles;
+  readonly replicas: readonly Replica[];
+  readonly #ports: Ports;
+  readonly #worker: CheckpointWorker;
+  readonly #logger: Logger;
+  readonly #failures: FailureLog;
+  readonly #executor = new Mutex();
+  readonly #waker: Waker;
+  readonly #stop = new AbortController();
+  readonly #started: Promise<void>;
+  #markStarted: () => void = () => undefined;
+  #loop: Promise<void> | undefined;
+  #capture: CaptureLoop | undefined;
+  /** Why the next session has to begin with a full transaction, whatever it could prove. */
+  #broken: FullReason | undefined;
+  #heard: ReadonlySet<Replica> = new Set();
+  #startedBlank = false;
+  #saidMissing = false;
+  #cleaned = false;
+
+  constructor(init: DatabaseInit) {
+    const { options, ports } = init;
+    this.options = options;
+    this.#ports = ports;
+    this.#worker = init.worker;
+    this.#logger = init.logger.with({ db: basename(options.path) });
+    this.#waker = new Waker(ports.clock);
+    this.files = new LocalFiles(options.metaPath, ports.fileSystem);
+    this.replicas = options.replicas.map(
+      (replica) => new Replica(replica, this.files, this.#logger, ports),
+    );
+    this.#failures = new FailureLog({
+      logger: this.#logger,
+      clock: ports.clock,
+      messages: { failed: 'sync error', recovered: 'sync recovered' },
+      intervalMs: options.monitorIntervalMs > 0 ? options.monitorIntervalMs : 1000,
+    });
+    this.#started = new Promise((resolve) => {
+      this.#markStarted = resolve;
+    });
+  }
+
+  /** TXID of the newest durable local file; 0 before the first. */
+  get txid(): Txid {
+    return this.#capture?.lastTxid ?? NO_TXID;
+  }
+
+  /** Starts following the database and uploading. */
+  start(): void {
+    if (this.options.monitorIntervalMs > 0) this.#loop ??= this.#run(this.#stop.signal);
+    for (const replica of this.replicas)
+      replica.start((history) => this.#reconcile(replica, history));
+  }
+
+  /**
+   * Captures everything committed until now into durable local files.
+   *
+   * @returns the newest TXID; 0 if there is no database, or nothing in it.
+   */
+  async sync(signal?: AbortSignal): Promise<Txid> {
+    await this.#executor.run(() => this.#pass(true), signal);
+    return this.txid;
+  }
+
+  /** Uploads everything up to `txid` to one replica. @throws LitestreamError */
+  async syncReplica(replica: Replica, txid: Txid, signal?: AbortSignal): Promise<void> {
+    await replica.sync(txid, (history) => this.#reconcile(replica, history), signal);
+  }
+
+  /** Ends the loops. The database stays open for a last {@link sync}. */
+  async stopLoops(): Promise<void> {
+    this.#stop.abort(new LitestreamError('ERR_ABORTED', 'context canceled'));
+    this.#waker.wake();
+    await this.#loop;
+    this.#waker.disarm();
+    await Promise.all(this.replicas.map((replica) => replica.stop()));
+  }
+
+  /** Closes the database; its WAL stays. */
+  async release(): Promise<void> {
+    await this.#executor.run(() => this.#closeSession());
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      let waitMs: number;
+      try {
+        await this.#executor.run(() => this.#pass(false), signal);
+        this.#failures.succeeded();
+        waitMs = this.#capture?.nextWaitMs(this.#waker) ?? this.#missingPollMs();
+      } catch (error) {
+        if (signal.aborted) return;
+        waitMs = this.#failures.failed(error);
+      }
+      await this.#waker.wait(waitMs);
+    }
+  }
+
+  #missingPollMs(): number {
+    return Math.min(this.options.monitorIntervalMs, MISSING_POLL_MS_MAX);
+  }
+
+  /** One turn: open if necessary, capture, publish, checkpoint. Runs under the executor. */
+  async #pass(force: boolean): Promise<void> {
+    const capture = this.#capture ?? (await this.#open());
+    if (capture === undefined) return;
+    try {
+      const replacement = capture.replacement();
+      if (replacement !== undefined) {
+        await this.#replaced(replacement);
+        return;
+      }
+      await capture.pass(force, this.#stop.signal);
+    } catch (error) {
+      if (!(error instanceof ContinuityLost)) throw error;
+      await capture.restart({ reason: error.reason, level: 'warn' });
+      if (force) await capture.pass(true, this.#stop.signal);
+    }
+  }
+
+  /** Another file is under the path: the open one and everything known of it are history. */
+  async #replaced(reason: string): Promise<void> {
+    this.#logger.log('warn', 'database files were replaced, starting over', { reason });
+    this.#broken = { reason, level: 'warn' };
+    await this.#closeSession();
+    await this.#open();
+  }
+
+  async #open(): Promise<CaptureLoop | undefined> {
+    const { options, files } = this;
+    const { fileSystem } = this.#ports;
+    if (identify(options.path) === undefined) {
+      if (!this.#saidMissing) this.#logger.log('debug', 'sync: no database found');
+      this.#saidMissing = true;
+      return undefined;
+    }
+    files.setOwnership(await ownershipOf(fileSystem, options.path));
+    if (!this.#cleaned) await files.removeTemporary();
+    this.#cleaned = true;
+    const opened = await this.#openSession();
+    this.#heard = opened.start.heard;
+    this.#startedBlank = opened.start.lastTxid === 0n;
+    this.#broken = undefined;
+    const capture = new CaptureLoop({
+      options,
+      ports: this.#ports,
+      files,
+      logger: this.#logger,
+      session: opened.session,
+      lastTxid: opened.start.lastTxid,
+      timestampMs: opened.timestampMs,
+      onPublished: (txid) => this.#announce(txid),
+    });
+    this.#capture = capture;
+    if (opened.first !== undefined) capture.publishFirst(opened.first);
+    this.#markStarted();
+    return capture;
+  }
+
+  async #openSession(): ReturnType<typeof openSession> {
+    const init = {
+      options: this.options,
+      ports: this.#ports,
+      files: this.files,
+      replicas: this.replicas,
+      worker: this.#worker,
+      logger: this.#logger,
+      // A final sync opens the database although the loops have been told to stop.
+      signal: new AbortController().signal,
+      broken: this.#broken,
+    };
+    try {
+      return await openSession(init);
+    } catch (error) {
+      if (!this.#recoverable(error)) throw error;
+      this.#logger.log('warn', 'auto-recovery enabled, resetting local state', {
+        error: error instanceof Error ? error : String(error),
+      });
+      await this.files.removeAll();
+      for (const replica of this.replicas) replica.forget();
+      const opened = await openSession(init);
+      this.#logger.log('info', 'auto-recovery complete, resuming replication');
+      return opened;
+    }
+  }
+
+  /** Missing or damaged local state, and the user wants it to be replaced. Never a passing error of the system. */
+  #recoverable(error: unknown): boolean {
+    const damaged =
+      isLitestreamError(error, 'ERR_LTX_CORRUPTED') || isLitestreamError(error, 'ERR_LTX_MISSING');
+    return damaged && this.options.replicas.some((replica) => replica.autoRecover);
+  }
+
+  #announce(txid: Txid): void {
+    for (const replica of this.replicas) replica.notify(txid);
+    this.#waker.wake();
+  }
+
+  /** Decides, once the history of a replica is known, from where it is uploaded to. */
+  async #reconcile(replica: Replica, history: ReplicaHistory): Promise<void> {
+    await this.#untilStarted();
+    await this.#executor.run(async () => {
+      const capture = this.#capture;
+      if (capture === undefined) return;
+      // Local files of a run that began without knowing this replica's history do not continue it.
+      const unknown = !this.#heard.has(replica) && this.#startedBlank && history.lastTxid > 0n;
+      if (unknown || history.lastTxid > capture.lastTxid) await this.#adopt(capture, history);
+      this.#heard = new Set([...this.#heard, replica]);
+      const local = await this.files.list();
+      const after = history.lastTxid < capture.lastTxid ? history.lastTxid : capture.lastTxid;
+      replica.begin(after, findHoles(history, local));
+      replica.notify(capture.lastTxid);
+    });
+  }
+
+  async #adopt(capture: CaptureLoop, history: ReplicaHistory): Promise<void> {
+    this.#logger.log('warn', 'detected database behind replica', {
+      db_txid: capture.lastTxid,
+      replica_txid: history.lastTxid,
+    });
+    await capture.renumber(history.lastTxid, {
+      reason: 'the replica holds a longer history than the local state',
+      level: 'warn',
+    });
+    this.#startedBlank = false;
+  }
+
+  /** Until a session exists, or the loops are stopped. */
+  async #untilStarted(): Promise<void> {
+    const { signal } = this.#stop;
+    if (this.#capture !== undefined) return;
+    const stopped = new Promise<never>((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(abortError(signal)), { once: true });
+      if (signal.aborted) reject(abortError(signal));
+    });
+    await Promise.race([this.#started, stopped]);
+  }
+
+  async #closeSession(): Promise<void> {
+    const capture = this.#capture;
+    this.#capture = undefined;
+    await capture?.close();
+  }
+}

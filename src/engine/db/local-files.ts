@@ -1,0 +1,237 @@
+import { dirname, join } from 'node:path';
+import {
+  formatFileName,
+  LtxDecoder,
+  matchFileName,
+  toTxid,
+  type LtxHeader,
+  type Txid,
+} from '../../formats/ltx/index.ts';
+import { assert } from '../../lib/assert.ts';
+import { errorMessage, LitestreamError } from '../../lib/errors.ts';
+import type { FileSystem, OpenFile, Ownership } from '../../lib/file-system.ts';
+import { isMissing } from '../../lib/os-error.ts';
+import type { WriteSource } from '../../storage/index.ts';
+
+const READ_BYTES = 256 * 1024;
+
+/** Mode and owner of new files and folders, taken from the database and its folder. */
+export interface LocalOwnership {
+  readonly file: Ownership;
+  readonly directory: Ownership;
+}
+
+/** A level-0 file of the metadata folder. */
+export interface LocalFile {
+  readonly txid: Txid;
+  readonly path: string;
+}
+
+/** Receives the pages of a file while it is verified; the image is valid during the call only. */
+export type PageVisitor = (pgno: number, page: Uint8Array) => void;
+
+const HINT_MISSING =
+  "LTX file is missing. This can happen after VACUUM, manual checkpoint, or state corruption. Run 'litestream reset <db>' or delete the .sqlite-litestream directory and restart.";
+const HINT_CORRUPTED =
+  'LTX file is corrupted. Delete the .sqlite-litestream directory and restart to recover from replica.';
+
+/** The level-0 files of one database's metadata folder: the only queue between capture and upload. Spec: formats 5. */
+export class LocalFiles {
+  readonly metaPath: string;
+  readonly folder: string;
+  readonly #fs: FileSystem;
+  #ownership: LocalOwnership | undefined;
+
+  constructor(metaPath: string, fileSystem: FileSystem) {
+    this.metaPath = metaPath;
+    this.folder = join(metaPath, 'ltx', '0');
+    this.#fs = fileSystem;
+  }
+
+  /** Must be known before the first file is created. */
+  setOwnership(ownership: LocalOwnership): void {
+    this.#ownership = ownership;
+  }
+
+  get ownership(): LocalOwnership | undefined {
+    return this.#ownership;
+  }
+
+  pathOf(txid: Txid): string {
+    return join(this.folder, formatFileName(txid, txid));
+  }
+
+  /** TXIDs that have a file, ascending. Other names are ignored. */
+  async list(): Promise<Txid[]> {
+    const txids: Txid[] = [];
+    for (const name of await this.#fs.list('l0:list', this.folder)) {
+      const range = matchFileName(name);
+      if (range !== undefined && range.minTxid === range.maxTxid) txids.push(range.maxTxid);
+    }
+    return txids.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+  }
+
+  /** Removes what a crash left half-written. */
+  async removeTemporary(): Promise<void> {
+    for (const name of await this.#fs.list('l0:list', this.folder)) {
+      if (name.endsWith('.tmp')) await this.#fs.remove('l0:clean', join(this.folder, name));
+    }
+  }
+
+  /** Removes all local files; the metadata folder itself stays. */
+  async removeAll(): Promise<void> {
+    await this.#fs.removeTree('l0:reset', join(this.metaPath, 'ltx'));
+  }
+
+  /** Removes single files. */
+  async remove(txids: readonly Txid[]): Promise<void> {
+    for (const txid of txids) await this.#fs.remove('l0:remove', this.pathOf(txid));
+  }
+
+  async makeFolder(): Promise<void> {
+    await this.#fs.makeDirectory('l0:mkdir', this.folder, this.#ownership?.directory);
+  }
+
+  /** Creates `<name>.tmp`. Publish it with {@link publish}, or remove it with {@link discard}. */
+  async create(txid: Txid): Promise<OpenFile> {
+    assert(this.#ownership !== undefined, 'the ownership of new files is known');
+    const file = await this.#fs.open(
+      'l0:open',
+      this.#temporary(txid),
+      'create',
+      this.#ownership.file.mode,
+    );
+    await file.setOwner('l0:chown', this.#ownership.file);
+    return file;
+  }
+
+  /** Fsyncs and closes the file and gives it its name, durably. */
+  async publish(txid: Txid, file: OpenFile): Promise<void> {
+    try {
+      await file.sync('l0:fsync');
+    } finally {
+      await file.close();
+    }
+    await this.#fs.rename('l0:rename', this.#temporary(txid), this.pathOf(txid));
+    await this.#fs.syncDirectory('l0:fsync-dir', this.folder);
+  }
+
+  /** Removes a temporary file after a failure. Never throws. */
+  async discard(txid: Txid, file: OpenFile | undefined): Promise<void> {
+    try {
+      await file?.close();
+    } catch {
+      // It may be closed already; what counts is the first failure.
+    }
+    try {
+      await this.#fs.remove('l0:discard', this.#temporary(txid));
+    } catch {
+      // The next start removes it.
+    }
+  }
+
+  /**
+   * Reads a whole file, verifies its structure and checksum, and hands out its pages.
+   *
+   * @throws LitestreamError `ERR_LTX_MISSING`, `ERR_LTX_CORRUPTED` (with the remedy as hint), `ERR_IO`
+   */
+  async verify(txid: Txid, visit?: PageVisitor): Promise<LtxHeader> {
+    const path = this.pathOf(txid);
+    let file: OpenFile;
+    try {
+      file = await this.#fs.open('l0:read', path, 'read');
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      throw new LitestreamError(
+        'ERR_LTX_MISSING',
+        `open ltx file ${path}: ${errorMessage(error)}`,
+        {
+          cause: error,
+          hint: HINT_MISSING,
+          details: { path, txid },
+        },
+      );
+    }
+    try {
+      return await decode(file, visit);
+    } catch (error) {
+      if (!(error instanceof LitestreamError) || !error.code.startsWith('ERR_L')) throw error;
+      throw new LitestreamError(
+        'ERR_LTX_CORRUPTED',
+        `verify ltx file ${path}: ltx file corrupted: ${error.message}`,
+        { cause: error, hint: HINT_CORRUPTED, details: { ...error.details, path, txid } },
+      );
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** A file's bytes for an upload. @throws LitestreamError `ERR_LTX_MISSING`, `ERR_IO` */
+  async source(txid: Txid): Promise<WriteSource> {
+    const path = this.pathOf(txid);
+    const stat = await this.#fs.stat('l0:stat', path);
+    if (stat === undefined) {
+      throw new LitestreamError(
+        'ERR_LTX_MISSING',
+        `open ltx file ${path}: open ${path}: no such file or directory`,
+        { hint: HINT_MISSING, details: { path, txid } },
+      );
+    }
+    return { size: stat.size, path, stream: () => this.#stream(path) };
+  }
+
+  async *#stream(path: string): AsyncGenerator<Uint8Array> {
+    const file = await this.#fs.open('l0:read', path, 'read');
+    try {
+      let position = 0;
+      for (;;) {
+        const piece = new Uint8Array(READ_BYTES);
+        const found = await file.read('l0:read', piece, position);
+        if (found === 0) return;
+        position += found;
+        yield piece.subarray(0, found);
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  #temporary(txid: Txid): string {
+    return `${this.pathOf(txid)}.tmp`;
+  }
+}
+
+/** Streams a file through the decoder. */
+async function decode(file: OpenFile, visit: PageVisitor | undefined): Promise<LtxHeader> {
+  const decoder = new LtxDecoder(visit === undefined ? {} : { onPage: visit });
+  const piece = new Uint8Array(READ_BYTES);
+  let position = 0;
+  for (;;) {
+    const found = await file.read('l0:read', piece, position);
+    if (found === 0) break;
+    position += found;
+    decoder.write(piece.subarray(0, found));
+  }
+  return decoder.end().header;
+}
+
+/** Mode and owner for new files: the database's; for new folders: its folder's (0700 if unknown). */
+export async function ownershipOf(fs: FileSystem, path: string): Promise<LocalOwnership> {
+  const database = await fs.stat('db:stat', path);
+  const folder = await fs.stat('db:stat', dirname(path));
+  return {
+    file: {
+      mode: (database?.mode ?? 0o600) & 0o777,
+      uid: database?.uid ?? -1,
+      gid: database?.gid ?? -1,
+    },
+    directory: {
+      mode: (folder?.mode ?? 0o700) & 0o777,
+      uid: folder?.uid ?? -1,
+      gid: folder?.gid ?? -1,
+    },
+  };
+}
+
+/** The first TXID. */
+export const FIRST_TXID: Txid = toTxid(1n);

@@ -1,0 +1,146 @@
+import { NO_TXID, type LtxHeader, type Txid } from '../../formats/ltx/index.ts';
+import { sleep } from '../../lib/clock.ts';
+import { LitestreamError } from '../../lib/errors.ts';
+import { LiveDatabase, type CheckpointWorker } from '../../sqlite/index.ts';
+import type { Logger } from '../../telemetry/index.ts';
+import type { DatabaseOptions, Ports } from '../options.ts';
+import type { Replica } from '../replica/replica.ts';
+import { proveContinuity, sameBytes, type Continuity } from './continuity.ts';
+import type { LocalFiles } from './local-files.ts';
+import { CaptureSession, ContinuityLost } from './session.ts';
+import { chooseStartPoint, type StartPoint } from './start-point.ts';
+import type { FullReason, Transaction } from './transaction.ts';
+import { WalCapture } from './wal-capture.ts';
+
+export interface OpenerOptions {
+  readonly options: DatabaseOptions;
+  readonly ports: Ports;
+  readonly files: LocalFiles;
+  readonly replicas: readonly Replica[];
+  readonly worker: CheckpointWorker;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Continuity is known to be broken: prove nothing, write everything. */
+  readonly broken: FullReason | undefined;
+}
+
+/** A database under custody, and the transaction to begin with. */
+export interface Opened {
+  readonly session: CaptureSession;
+  readonly start: StartPoint;
+  /** Timestamp of the newest file, milliseconds; 0 if there is none. */
+  readonly timestampMs: number;
+  /** Undefined if capture goes on where the newest file ends. */
+  readonly first: Transaction | undefined;
+}
+
+/** First history of a database: nothing has to be explained. */
+const FIRST: FullReason = { reason: '', level: 'info' };
+
+/**
+ * Opens the database, begins custody, and finds out where capture may go on. The caller has checked that the file exists.
+ *
+ * @throws LitestreamError `ERR_DB_BUSY` if a lock is in the way for longer than the busy timeout, and everything that
+ * `LiveDatabase.open` and `proveContinuity` throw; nothing stays open then
+ */
+export async function openSession(opener: OpenerOptions): Promise<Opened> {
+  const live = await openLive(opener);
+  try {
+    const start = await chooseStartPoint({ ...opener, clock: opener.ports.clock });
+    return await begin(live, start, opener);
+  } catch (error) {
+    await live.close();
+    throw error;
+  }
+}
+
+async function openLive({ options, ports, worker, signal }: OpenerOptions): Promise<LiveDatabase> {
+  const { clock, descriptorSink } = ports;
+  const until = clock.monotonic() + options.busyTimeoutMs;
+  for (let delayMs = 1; ; delayMs = Math.min(5, delayMs + 1)) {
+    const live = LiveDatabase.open({ path: options.path, worker, descriptorSink });
+    if (live !== undefined) return live;
+    if (clock.monotonic() >= until) {
+      throw new LitestreamError('ERR_DB_BUSY', 'database is locked (5) (SQLITE_BUSY)', {
+        retryable: true,
+        hint: 'another connection holds a lock (locking_mode=EXCLUSIVE, a long write, or a journal mode change)',
+      });
+    }
+    await sleep(clock, delayMs, signal);
+  }
+}
+
+async function begin(
+  live: LiveDatabase,
+  start: StartPoint,
+  opener: OpenerOptions,
+): Promise<Opened> {
+  if (start.anchor === NO_TXID) {
+    const adopted = start.lastTxid > 0n;
+    const why: FullReason = adopted
+      ? { reason: 'local state is gone and the replica is ahead', level: 'warn' }
+      : FIRST;
+    return beginFull(live, start, opener.broken ?? why, undefined);
+  }
+  const proof: Continuity = await proveContinuity(live, opener.files, start.anchor);
+  if (opener.broken !== undefined) return beginFull(live, start, opener.broken, proof.header);
+  if (proof.kind === 'proven') {
+    const { capture, header } = proof;
+    const session = new CaptureSession(live, capture, header.commit);
+    try {
+      await captureFirst(session, capture);
+      return { session, start, timestampMs: header.timestampMs, first: undefined };
+    } catch (error) {
+      if (!(error instanceof ContinuityLost)) throw error;
+      return beginFull(live, start, { reason: error.reason, level: 'info' }, header);
+    }
+  }
+  const opened = await beginFull(live, start, proof.why, proof.header);
+  if (proof.comparable === undefined || opened.first === undefined) return opened;
+  const same = await holdsSame(live, opener.files, start.anchor, opened.first, proof.comparable);
+  return same ? { ...opened, first: undefined } : opened;
+}
+
+/** What stood in the WAL before our reader began may be overwritten meanwhile; then it is not all there. */
+async function captureFirst(session: CaptureSession, capture: WalCapture): Promise<void> {
+  const guard = capture.reader((pgno, target) => session.live.readPage(pgno, target));
+  await session.captureNow({ limitBytes: 0, gather: false, yields: true });
+  if (guard.ended()) throw new ContinuityLost('wal restarted before it was captured');
+}
+
+async function beginFull(
+  live: LiveDatabase,
+  start: StartPoint,
+  why: FullReason,
+  header: LtxHeader | undefined,
+): Promise<Opened> {
+  const session = new CaptureSession(live, new WalCapture(live.wal(), live.pageSize), 0);
+  const first = await session.freezeFull(why);
+  return { session, start, timestampMs: header?.timestampMs ?? 0, first };
+}
+
+/**
+ * True if the newest file holds every page and each equals the database now: then nothing has happened, whatever became of the
+ * WAL. Keeps restarts of a database that nobody uses from adding a full file each time.
+ */
+async function holdsSame(
+  live: LiveDatabase,
+  files: LocalFiles,
+  newest: Txid,
+  now: Transaction,
+  header: LtxHeader,
+): Promise<boolean> {
+  if (header.commit !== now.commit) return false;
+  const image = new Uint8Array(live.pageSize);
+  let expected = now.next(0);
+  let same = true;
+  await files.verify(newest, (pgno, page) => {
+    if (!same) return;
+    same = pgno === expected;
+    if (!same) return;
+    now.read(pgno, image);
+    same = sameBytes(image, page);
+    expected = now.next(pgno);
+  });
+  return same && expected === 0;
+}

@@ -1,0 +1,289 @@
+import { assert } from '../../lib/assert.ts';
+import { yieldToLoop } from '../../lib/clock.ts';
+import {
+  createFrameScan,
+  parseWalFrame,
+  parseWalHeader,
+  scanFrames,
+  WAL_FRAME_HEADER_SIZE,
+  WAL_HEADER_SIZE,
+  type FrameScan,
+  type WalHeader,
+} from '../../formats/sqlite/index.ts';
+import type { PinnedFile } from '../../sqlite/index.ts';
+import { GenerationReader, type PageFallback } from './generation-reader.ts';
+import { PageBatch } from './page-batch.ts';
+
+/** Bytes of one positioned read. Fewer than 1024 frames only where pages are larger than 4 KiB. */
+const WINDOW_BYTES = 4_300_800;
+const WINDOW_FRAMES_MAX = 1024;
+
+/** A place in the WAL: just behind a commit frame, or at offset 32 of a generation without one. */
+export interface WalPosition {
+  readonly salt1: number;
+  readonly salt2: number;
+  /** Bytes from the start of the file. */
+  readonly offset: number;
+  /** Cumulative checksum up to `offset`. */
+  readonly checksum1: number;
+  readonly checksum2: number;
+}
+
+/** What a capture found. */
+export type CaptureOutcome =
+  /** The end of the WAL was reached; `frames` committed frames were new. */
+  | { readonly kind: 'end'; readonly frames: number }
+  /** A whole window was read; there may be more. */
+  | { readonly kind: 'more'; readonly frames: number }
+  /** A new generation began while the batch still needs the old one's frames; nothing was read. */
+  | { readonly kind: 'restarted' }
+  /** Continuity is broken: only a full transaction helps. */
+  | { readonly kind: 'lost'; readonly reason: string };
+
+/** One buffer for all databases: a window is used up before the next `await`. */
+let sharedWindow: { bytes: Uint8Array; words: Int32Array } | undefined;
+
+function window(): { bytes: Uint8Array; words: Int32Array } {
+  if (sharedWindow === undefined) {
+    const buffer = new ArrayBuffer(WINDOW_BYTES);
+    sharedWindow = { bytes: new Uint8Array(buffer), words: new Int32Array(buffer) };
+  }
+  return sharedWindow;
+}
+
+/**
+ * Follows one WAL: reads what was committed since the last call into a {@link PageBatch}.
+ *
+ * Holds the position (salts, offset, cumulative checksum) in memory, so that "nothing new" is one read, and the open
+ * transaction's frames, so that a large transaction is read once. Only frames up to a commit frame with matching salts and
+ * checksums count. Spec: replication 10; design 3.5–3.7.
+ */
+export class WalCapture {
+  readonly #wal: PinnedFile;
+  readonly #pageSize: number;
+  readonly #frameSize: number;
+  readonly #windowFrames: number;
+  readonly #scan: FrameScan;
+  readonly #small = new Uint8Array(WAL_HEADER_SIZE);
+  /** Behind the last commit; undefined before the first generation. */
+  #position: WalPosition | undefined;
+  #bigEndian = false;
+  /** Pages of the transaction that is being written: frames from `#position` on, consecutive. */
+  #open = new Uint32Array(1024);
+  #openCount = 0;
+  #openChecksum1 = 0;
+  #openChecksum2 = 0;
+  #commit = 0;
+
+  constructor(wal: PinnedFile, pageSize: number) {
+    this.#wal = wal;
+    this.#pageSize = pageSize;
+    this.#frameSize = WAL_FRAME_HEADER_SIZE + pageSize;
+    this.#windowFrames = Math.min(WINDOW_FRAMES_MAX, Math.floor(WINDOW_BYTES / this.#frameSize));
+    this.#scan = createFrameScan(this.#windowFrames);
+  }
+
+  /** Behind the last captured commit; undefined while the WAL has no valid header. */
+  get position(): WalPosition | undefined {
+    return this.#position;
+  }
+
+  /** Database size in pages after the last captured commit; 0 if none was captured in this generation. */
+  get commit(): number {
+    return this.#commit;
+  }
+
+  /** Committed frames captured in the current generation. */
+  get frames(): number {
+    return this.#position === undefined ? 0 : this.frameAt(this.#position.offset);
+  }
+
+  /** Number of the frame that starts at `offset`. */
+  frameAt(offset: number): number {
+    return (offset - WAL_HEADER_SIZE) / this.#frameSize;
+  }
+
+  /** The WAL header as it is now; undefined if the file is empty or the header is being written. */
+  header(): WalHeader | undefined {
+    if (this.#wal.read(this.#small, 0, WAL_HEADER_SIZE, 0) < WAL_HEADER_SIZE) return undefined;
+    const parsed = parseWalHeader(this.#small);
+    return parsed.kind === 'ok' ? parsed.header : undefined;
+  }
+
+  /** Starts at offset 32 of the given generation. */
+  startGeneration(header: WalHeader): void {
+    const { salt1, salt2, checksum1, checksum2 } = header;
+    this.#position = { salt1, salt2, offset: WAL_HEADER_SIZE, checksum1, checksum2 };
+    this.#bigEndian = header.bigEndian;
+    this.#openCount = 0;
+    this.#commit = 0;
+  }
+
+  /** True if the frame before the position still carries its salts and checksum: history was not rewritten. */
+  historyHolds(): boolean {
+    const at = this.#position;
+    if (at === undefined || at.offset === WAL_HEADER_SIZE) return true;
+    return this.#frameEndsWith(at.offset, at.checksum1, at.checksum2);
+  }
+
+  /** True if a frame of the current generation, committed or not, stands behind the position. */
+  hasMore(): boolean {
+    const at = this.#position;
+    if (at === undefined) return this.header() !== undefined;
+    const header = this.#small.subarray(0, WAL_FRAME_HEADER_SIZE);
+    if (this.#wal.read(header, 0, header.length, at.offset) < header.length) return false;
+    const frame = parseWalFrame(header);
+    return frame.salt1 === at.salt1 && frame.salt2 === at.salt2;
+  }
+
+  /**
+   * Reads up to one window of what is new into `batch`, across a change of generation if there was one. The caller vouches for
+   * custody: a new generation is read from its start.
+   *
+   * @param gather - copy images to memory while they are in the window anyway.
+   * @param framesMax - smaller windows, to stop near a limit; at least 1.
+   */
+  capture(batch: PageBatch, gather: boolean, framesMax: number = Infinity): CaptureOutcome {
+    const header = this.header();
+    // An emptied WAL, or a header that is just being written: what follows will wake us again.
+    if (header === undefined) return { kind: 'end', frames: 0 };
+    if (header.pageSize !== this.#pageSize) return { kind: 'lost', reason: 'page size changed' };
+    const at = this.#position;
+    if (at === undefined || header.salt1 !== at.salt1 || header.salt2 !== at.salt2) {
+      if (batch.inWal > 0) return { kind: 'restarted' };
+      this.startGeneration(header);
+    } else if (!this.historyHolds()) {
+      return { kind: 'lost', reason: 'wal overwritten by another process' };
+    }
+    const start = this.frames;
+    this.#checkOpenTransaction();
+    const window = Math.min(this.#windowFrames, framesMax);
+    const scanned = this.#readWindow(batch, gather, window);
+    const kind = scanned < window ? 'end' : 'more';
+    return { kind, frames: this.frames - start };
+  }
+
+  /**
+   * Verifies the frames of the current generation from its start up to `end`, a commit boundary, and puts those from offset
+   * `from` on into `batch`. True if the chain reaches exactly `end`; only then the position is there.
+   */
+  async replay(batch: PageBatch, from: number, end: number): Promise<boolean> {
+    const header = this.header();
+    if (header === undefined) return false;
+    this.startGeneration(header);
+    const skipped = new PageBatch(this.#pageSize);
+    for (const [target, stop] of [
+      [skipped, from],
+      [batch, end],
+    ] as const) {
+      while ((this.#position?.offset ?? 0) < stop) {
+        const left = this.frameAt(stop) - this.frames - this.#openCount;
+        const wanted = Math.min(this.#windowFrames, left);
+        if (wanted <= 0 || this.#readWindow(target, false, wanted) < wanted) return false;
+        await yieldToLoop();
+      }
+      if (this.#position?.offset !== stop || this.#openCount > 0) return false;
+    }
+    return true;
+  }
+
+  /** Reads batches' images of the current generation; see {@link GenerationReader}. */
+  reader(fallback: PageFallback): GenerationReader {
+    const at = this.#position;
+    return new GenerationReader(this.#wal, this.#pageSize, at, fallback);
+  }
+
+  /** Bytes of one frame. */
+  get frameSize(): number {
+    return this.#frameSize;
+  }
+
+  /** Reads one window behind the open transaction's frames; returns how many valid frames it held. */
+  #readWindow(batch: PageBatch, gather: boolean, frames: number): number {
+    const at = this.#position;
+    assert(at !== undefined, 'a generation was started');
+    const { bytes, words } = window();
+    const first = this.frameAt(at.offset) + this.#openCount;
+    const offset = WAL_HEADER_SIZE + first * this.#frameSize;
+    const length = this.#wal.read(bytes, 0, frames * this.#frameSize, offset);
+    const scan = this.#scan;
+    scan.salt1 = at.salt1;
+    scan.salt2 = at.salt2;
+    scan.bigEndian = this.#bigEndian;
+    scan.pageSize = this.#pageSize;
+    scan.pair[0] = this.#openCount === 0 ? at.checksum1 : this.#openChecksum1;
+    scan.pair[1] = this.#openCount === 0 ? at.checksum2 : this.#openChecksum2;
+    const count = scanFrames(words, length, scan);
+    this.#appendOpen(scan.pgnos, count);
+    if (scan.lastCommit >= 0) this.#takeCommitted(batch, first, scan);
+    this.#openChecksum1 = (scan.pair[0] ?? 0) >>> 0;
+    this.#openChecksum2 = (scan.pair[1] ?? 0) >>> 0;
+    if (gather && scan.lastCommit >= 0) this.#gatherWindow(batch, first, scan);
+    return count;
+  }
+
+  #appendOpen(pgnos: Uint32Array, count: number): void {
+    if (this.#openCount + count > this.#open.length) {
+      const wider = new Uint32Array(Math.max(this.#open.length * 2, this.#openCount + count));
+      wider.set(this.#open.subarray(0, this.#openCount));
+      this.#open = wider;
+    }
+    this.#open.set(pgnos.subarray(0, count), this.#openCount);
+    this.#openCount += count;
+  }
+
+  /** Moves the open transaction's frames up to the window's last commit into the batch. */
+  #takeCommitted(batch: PageBatch, first: number, scan: FrameScan): void {
+    const at = this.#position;
+    assert(at !== undefined, 'a generation was started');
+    const base = this.frameAt(at.offset);
+    const end = first + scan.lastCommit + 1;
+    for (let frame = base; frame < end; frame++) {
+      batch.put(this.#open[frame - base] ?? 0, frame);
+    }
+    this.#open.copyWithin(0, end - base, this.#openCount);
+    this.#openCount -= end - base;
+    this.#commit = scan.commits[scan.lastCommit] ?? 0;
+    this.#position = {
+      salt1: at.salt1,
+      salt2: at.salt2,
+      offset: WAL_HEADER_SIZE + end * this.#frameSize,
+      checksum1: scan.commitChecksum1,
+      checksum2: scan.commitChecksum2,
+    };
+  }
+
+  /** Copies the newest images that this window holds while they are at hand. */
+  #gatherWindow(batch: PageBatch, first: number, scan: FrameScan): void {
+    const { bytes } = window();
+    for (let i = 0; i <= scan.lastCommit; i++) {
+      const image = batch.claim(scan.pgnos[i] ?? 0, first + i);
+      if (image === undefined) continue;
+      const start = i * this.#frameSize + WAL_FRAME_HEADER_SIZE;
+      image.set(bytes.subarray(start, start + this.#pageSize));
+    }
+  }
+
+  /** Forgets the open transaction if it was rolled back and overwritten. */
+  #checkOpenTransaction(): void {
+    const at = this.#position;
+    if (this.#openCount === 0 || at === undefined) return;
+    const end = at.offset + this.#openCount * this.#frameSize;
+    if (!this.#frameEndsWith(end, this.#openChecksum1, this.#openChecksum2)) this.#openCount = 0;
+  }
+
+  /** True if the frame that ends at `end` carries the generation's salts and this cumulative checksum. */
+  #frameEndsWith(end: number, checksum1: number, checksum2: number): boolean {
+    const at = this.#position;
+    const header = this.#small.subarray(0, WAL_FRAME_HEADER_SIZE);
+    if (this.#wal.read(header, 0, header.length, end - this.#frameSize) < header.length)
+      return false;
+    const frame = parseWalFrame(header);
+    return (
+      frame.salt1 === at?.salt1 &&
+      frame.salt2 === at.salt2 &&
+      frame.checksum1 === checksum1 &&
+      frame.checksum2 === checksum2
+    );
+  }
+}

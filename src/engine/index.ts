@@ -1,0 +1,10 @@
+export { Database } from './db/database.ts';
+export type {
+  DatabaseOptions,
+  LevelOptions,
+  Ports,
+  ReplicaOptions,
+  StoreOptions,
+} from './options.ts';
+export { Replica } from './replica/replica.ts';
+export { Store, type CloseOptions, type SyncResult } from './store/store.ts';

@@ -1,0 +1,267 @@
+import { formatTxid, NO_TXID, toTxid, type Txid } from '../../formats/ltx/index.ts';
+import { sleep, type TimerHandle } from '../../lib/clock.ts';
+import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
+import { Mutex } from '../../lib/mutex.ts';
+import type { FileInfo, ReplicaClient } from '../../storage/index.ts';
+import type { Logger } from '../../telemetry/index.ts';
+import type { LocalFiles } from '../db/local-files.ts';
+import { FailureLog } from '../failure-log.ts';
+import type { Ports, ReplicaOptions } from '../options.ts';
+
+const LEVEL_MAX = 9;
+
+/** What the first look at a replica found. */
+export interface ReplicaHistory {
+  /** Highest TXID over all levels; 0 = the replica is empty. */
+  readonly lastTxid: Txid;
+  /** Highest TXID above level 0. */
+  readonly lastCompacted: Txid;
+  /** TXIDs of the level-0 files, ascending. */
+  readonly level0: readonly Txid[];
+}
+
+/** How the database decided after it saw the replica's history. */
+export interface UploadStart {
+  /** The replica holds everything up to here. */
+  readonly after: Txid;
+}
+
+/**
+ * One destination of a database: its own position, upload loop and failures. The local level-0 files are its only queue;
+ * nothing of it ever blocks the capture or another replica.
+ *
+ * Files go up in TXID order; the position advances only when the store has acknowledged.
+ */
+export class Replica {
+  readonly options: ReplicaOptions;
+  readonly #ports: Ports;
+  readonly #files: LocalFiles;
+  readonly #logger: Logger;
+  readonly #failures: FailureLog;
+  readonly #turn = new Mutex();
+  readonly #stop = new AbortController();
+  #history: ReplicaHistory | undefined;
+  #contact: Promise<ReplicaHistory> | undefined;
+  #position: Txid | undefined;
+  #target: Txid = NO_TXID;
+  #holes: readonly Txid[] = [];
+  #wake: (() => void) | undefined;
+  #loop: Promise<void> | undefined;
+  #lastBatchAt = -Infinity;
+  /** Wall-clock milliseconds of the last pass that reached the end, or made progress. */
+  lastSyncAt: number | undefined;
+
+  constructor(options: ReplicaOptions, files: LocalFiles, logger: Logger, ports: Ports) {
+    this.options = options;
+    this.#ports = ports;
+    this.#files = files;
+    this.#logger = logger.with({ replica: options.name ?? options.client.type });
+    this.#failures = new FailureLog({
+      logger: this.#logger,
+      clock: ports.clock,
+      messages: { failed: 'monitor error', recovered: 'replica sync recovered' },
+      intervalMs: options.syncIntervalMs,
+    });
+  }
+
+  get client(): ReplicaClient {
+    return this.options.client;
+  }
+
+  /** TXID up to which the replica holds everything; undefined before the first contact. */
+  get position(): Txid | undefined {
+    return this.#position;
+  }
+
+  /** What is in the replica, by one listing of each level. Later calls return the first answer. */
+  history(signal?: AbortSignal): Promise<ReplicaHistory> {
+    this.#contact ??= this.#look(signal).catch((error: unknown) => {
+      this.#contact = undefined;
+      throw error;
+    });
+    return this.#contact;
+  }
+
+  /** The history, if it is known already. */
+  get knownHistory(): ReplicaHistory | undefined {
+    return this.#history;
+  }
+
+  /** Forgets what is known of the replica: the next pass looks again. */
+  forget(): void {
+    this.#contact = undefined;
+    this.#history = undefined;
+    this.#position = undefined;
+  }
+
+  /**
+   * Opens the upload: `after` is where the replica stands. Files below it that are missing there and exist here are uploaded
+   * first.
+   */
+  begin(after: Txid, holes: readonly Txid[]): void {
+    this.#position = after;
+    this.#holes = holes;
+    this.#wake?.();
+  }
+
+  /** Tells that a newer local file exists. */
+  notify(txid: Txid): void {
+    this.#target = txid;
+    this.#wake?.();
+  }
+
+  /** Starts the upload loop. `reconcile` is called once the history is known and must end in {@link begin}. */
+  start(reconcile: (history: ReplicaHistory) => Promise<void>): void {
+    this.#loop ??= this.#run(reconcile, this.#stop.signal);
+  }
+
+  /** Ends the loop; an upload in flight is aborted. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new LitestreamError('ERR_ABORTED', 'context canceled'));
+    this.#wake?.();
+    await this.#loop;
+    this.#loop = undefined;
+  }
+
+  /**
+   * Uploads everything up to `target` now.
+   *
+   * @throws LitestreamError what kept it from doing so
+   */
+  async sync(
+    target: Txid,
+    reconcile: (history: ReplicaHistory) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    if (this.#position === undefined) await reconcile(await this.history(signal));
+    if (this.#target < target) this.#target = target;
+    await this.#turn.run(() => this.#upload(0, signal), signal);
+  }
+
+  async #look(signal: AbortSignal | undefined): Promise<ReplicaHistory> {
+    await this.client.init({ signal });
+    const level0: Txid[] = [];
+    let lastCompacted: Txid = NO_TXID;
+    for (let level = 0; level <= LEVEL_MAX; level++) {
+      for await (const file of this.client.list(level, { signal })) {
+        if (level === 0) level0.push(file.maxTxid);
+        else if (file.maxTxid > lastCompacted) lastCompacted = file.maxTxid;
+      }
+    }
+    const last0 = level0.at(-1) ?? NO_TXID;
+    const lastTxid = last0 > lastCompacted ? last0 : lastCompacted;
+    this.#history = { lastTxid, lastCompacted, level0 };
+    return this.#history;
+  }
+
+  async #run(
+    reconcile: (history: ReplicaHistory) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        if (this.#position === undefined) await reconcile(await this.history(signal));
+        await this.#turn.run(() => this.#upload(this.options.maxSyncLtxFiles, signal), signal);
+        this.#failures.succeeded();
+        if (!this.#behind) await this.#waitForWork(signal);
+        await this.#keepSpacing(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        await this.#backOff(error, signal);
+      }
+    }
+  }
+
+  get #behind(): boolean {
+    return this.#position !== undefined && this.#position < this.#target;
+  }
+
+  async #backOff(error: unknown, signal: AbortSignal): Promise<void> {
+    const delayMs = this.#failures.failed(error);
+    try {
+      await sleep(this.#ports.clock, delayMs, signal);
+    } catch {
+      // Stopped: the loop sees the signal.
+    }
+  }
+
+  /** An interval that the user set is the least time between two batches. */
+  async #keepSpacing(signal: AbortSignal): Promise<void> {
+    if (!this.options.syncIntervalExplicit) return;
+    const left = this.#lastBatchAt + this.options.syncIntervalMs - this.#ports.clock.monotonic();
+    if (left > 0) await sleep(this.#ports.clock, left, signal);
+  }
+
+  /** Until a newer file is announced, at most one interval: then health is recorded again. */
+  #waitForWork(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const timer: TimerHandle = this.#ports.clock.timer(
+        Math.max(1000, this.options.syncIntervalMs),
+        () => {
+          done();
+        },
+      );
+      const done = (): void => {
+        timer.cancel();
+        this.#wake = undefined;
+        resolve();
+      };
+      this.#wake = done;
+      if (signal.aborted || this.#behind) done();
+    });
+  }
+
+  async #upload(limit: number, signal: AbortSignal | undefined): Promise<void> {
+    const position = this.#position;
+    if (position === undefined) return;
+    this.#logger.log('debug', 'replica sync', {
+      txid: { replica: formatTxid(position), db: formatTxid(this.#target) },
+    });
+    for (const txid of this.#holes) await this.#uploadOne(txid, signal);
+    this.#holes = [];
+    let files = 0;
+    for (let txid = position + 1n; txid <= this.#target; txid++) {
+      await this.#uploadOne(toTxid(txid), signal);
+      this.#position = toTxid(txid);
+      files++;
+      if (limit > 0 && files >= limit) {
+        this.#logger.log('debug', 'replica sync limited', {
+          synced_files: files,
+          db_txid: this.#target,
+          replica_txid: toTxid(txid),
+        });
+        break;
+      }
+    }
+    this.lastSyncAt = this.#ports.clock.now();
+    if (files === 0) return;
+    this.#lastBatchAt = this.#ports.clock.monotonic();
+    this.#logger.log('debug', 'sync complete', { txid: this.#position ?? NO_TXID, files });
+  }
+
+  async #uploadOne(txid: Txid, signal: AbortSignal | undefined): Promise<FileInfo> {
+    const source = await this.#files.source(txid);
+    const key = { level: 0, minTxid: txid, maxTxid: txid };
+    const info = await this.client.write(key, source, { signal });
+    this.#logger.log('debug', 'ltx file uploaded', {
+      level: 0,
+      minTXID: txid,
+      maxTXID: txid,
+      size: info.size,
+    });
+    return info;
+  }
+}
+
+/** True if an upload ended because it was told to. */
+export function wasAborted(error: unknown): boolean {
+  return isLitestreamError(error, 'ERR_ABORTED');
+}
+
+/** Which of the database's own files a replica lacks below its newest one: lost objects, to be uploaded again. */
+export function findHoles(history: ReplicaHistory, local: readonly Txid[]): Txid[] {
+  const present = new Set<bigint>(history.level0);
+  return local.filter(
+    (txid) => txid > history.lastCompacted && txid < history.lastTxid && !present.has(txid),
+  );
+}

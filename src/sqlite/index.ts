@@ -1,0 +1,12 @@
+export { checkIntegrity, type IntegrityMode, type IntegrityOptions } from './integrity.ts';
+export { CheckpointWorker } from './checkpoint-worker.ts';
+export type { CheckpointResult } from './connection.ts';
+export {
+  identify,
+  PinnedFile,
+  sameFile,
+  type DescriptorSink,
+  type FileIdentity,
+} from './database-file.ts';
+export { LiveDatabase, type LiveDatabaseOptions, type Replacement } from './live-database.ts';
+export { hasWalResetFix, requireSafeSqlite, sqliteVersion } from './version.ts';

@@ -1,0 +1,255 @@
+import { realpathSync } from 'node:fs';
+import { assert, present } from '../lib/assert.ts';
+import { LitestreamError } from '../lib/errors.ts';
+import { osError } from '../lib/os-error.ts';
+import type { CheckpointWorker } from './checkpoint-worker.ts';
+import { Connection, type CheckpointResult } from './connection.ts';
+import {
+  type DescriptorSink,
+  type FileIdentity,
+  identify,
+  PinnedFile,
+  sameFile,
+} from './database-file.ts';
+
+export interface LiveDatabaseOptions {
+  /** Absolute path; a symbolic link is resolved, because SQLite keeps `-wal` and `-shm` beside the link's target. */
+  readonly path: string;
+  readonly worker: CheckpointWorker;
+  /** Receives the descriptors at close instead of closing them, where other code of this process may hold locks. */
+  readonly descriptorSink?: DescriptorSink | undefined;
+}
+
+/** Why the files under the path are no longer the ones that are open. */
+export type Replacement = 'database removed' | 'database replaced' | 'wal removed' | 'wal replaced';
+
+/**
+ * A database in use by an application: our connections to it, and the one descriptor each on the file and its WAL.
+ *
+ * Its purpose is **custody**: from open to close at least one read transaction of ours (during a barrier: the write lock)
+ * exists at every instant, so that no frame can leave the WAL before it was captured. The rule that makes this work is the
+ * caller's: a reader ends only after a capture that started after its successor's begin has reached the end of the WAL.
+ * See DESIGN.md.
+ */
+export class LiveDatabase {
+  /** Resolved path. */
+  readonly path: string;
+  readonly walPath: string;
+  /** Bytes. */
+  readonly pageSize: number;
+  readonly #worker: CheckpointWorker;
+  readonly #sink: DescriptorSink | undefined;
+  readonly #file: PinnedFile;
+  #wal: PinnedFile | undefined;
+  #active: Connection;
+  #successor: Connection | undefined;
+  #lock: Connection | undefined;
+  #checkpointer: Connection | undefined;
+
+  private constructor(path: string, connection: Connection, options: LiveDatabaseOptions) {
+    this.path = path;
+    this.walPath = `${path}-wal`;
+    this.#worker = options.worker;
+    this.#sink = options.descriptorSink;
+    this.#active = connection;
+    this.pageSize = connection.pageSize();
+    this.#file = PinnedFile.open(path);
+  }
+
+  /**
+   * Opens the database, switches it to WAL mode if necessary, and begins the first read transaction. Nothing stays open
+   * after an error.
+   *
+   * @returns undefined if another connection's lock prevents it at the moment: try again.
+   * @throws LitestreamError `ERR_DB_INVALID`, `ERR_DB_READONLY`, `ERR_DB_IO`, `ERR_IO`
+   */
+  static open(options: LiveDatabaseOptions): LiveDatabase | undefined {
+    const path = resolveLinks(options.path);
+    checkKind(path);
+    const connection = Connection.open(path);
+    let database: LiveDatabase | undefined;
+    try {
+      const mode = enableWal(connection);
+      if (mode === undefined || !connection.beginRead()) {
+        connection.close();
+        return undefined;
+      }
+      database = new LiveDatabase(path, connection, options);
+      return database;
+    } catch (error) {
+      connection.close();
+      database?.closeFiles();
+      throw error;
+    }
+  }
+
+  /** Identity and mode of the database file as it was when opened. */
+  get identity(): FileIdentity {
+    return this.#file.identity;
+  }
+
+  /** Bytes of the database file now. */
+  fileSize(): number {
+    return this.#file.size();
+  }
+
+  /** Reads one page from the database file (never from the WAL). */
+  readPage(pgno: number, target: Uint8Array): void {
+    this.#file.readExactly(target, (pgno - 1) * this.pageSize);
+  }
+
+  /**
+   * The open WAL. It exists from open to close, because a connection with a read transaction keeps it.
+   *
+   * @throws LitestreamError `ERR_IO` if the file cannot be opened
+   */
+  wal(): PinnedFile {
+    this.#wal ??= PinnedFile.open(this.walPath);
+    return this.#wal;
+  }
+
+  /** Compares the files under the paths with the open ones. Costs two `stat` calls. */
+  replacement(): Replacement | undefined {
+    const now = identify(this.path);
+    if (now === undefined) return 'database removed';
+    if (!sameFile(now, this.#file.identity)) return 'database replaced';
+    return this.walReplacement(identify(this.walPath));
+  }
+
+  /** The same for the WAL alone, given its identity. */
+  walReplacement(now: FileIdentity | undefined): Replacement | undefined {
+    if (now === undefined) return 'wal removed';
+    return sameFile(now, this.wal().identity) ? undefined : 'wal replaced';
+  }
+
+  /** Begins the successor of the active reader. False if a lock of somebody else prevents it now. */
+  beginSuccessor(): boolean {
+    this.#successor ??= Connection.open(this.path);
+    return this.#successor.inTransaction || this.#successor.beginRead();
+  }
+
+  /** Ends the active reader and makes the successor active. Only after a full capture since {@link beginSuccessor}. */
+  promoteSuccessor(): void {
+    const successor = present(this.#successor, 'successor');
+    assert(successor.inTransaction, 'the successor holds a read transaction');
+    const former = this.#active;
+    former.rollback();
+    this.#active = successor;
+    this.#successor = former;
+  }
+
+  /** Takes the write lock without waiting; nobody can commit, restart or truncate until {@link endBarrier}. */
+  beginBarrier(): boolean {
+    this.#lock ??= Connection.open(this.path);
+    return this.#lock.beginImmediate();
+  }
+
+  /** Ends the active reader while the barrier stands in for it. */
+  suspendReader(): void {
+    assert(this.#lock?.inTransaction === true, 'the barrier stands');
+    this.#active.rollback();
+  }
+
+  /** Begins the active reader again. False if a lock prevents it now: the barrier has to stay until it succeeds. */
+  resumeReader(): boolean {
+    return this.#active.inTransaction || this.#active.beginRead();
+  }
+
+  /** Gives the write lock back. Nothing was written, nothing is committed. */
+  endBarrier(): void {
+    assert(this.#active.inTransaction, 'a reader stands before the barrier goes');
+    this.#lock?.rollback();
+  }
+
+  /** PASSIVE checkpoint on this thread: for tails of a few hundred frames. */
+  checkpointTail(): CheckpointResult {
+    this.#checkpointer ??= Connection.open(this.path);
+    return this.#checkpointer.checkpoint('PASSIVE');
+  }
+
+  /** PASSIVE checkpoint on the worker thread: for anything longer. */
+  checkpointBulk(): Promise<CheckpointResult> {
+    return this.#worker.checkpoint(this.path);
+  }
+
+  /**
+   * Empties the WAL file if every frame is in the database file, nobody writes, and no reader stands in the WAL; never waits
+   * and never copies. Everything must have been captured.
+   */
+  truncateWal(): CheckpointResult {
+    this.#checkpointer ??= Connection.open(this.path);
+    return this.#checkpointer.checkpoint('TRUNCATE');
+  }
+
+  /** Closes the connections that an idle database does not need. Never the last one. */
+  async closeSpares(): Promise<void> {
+    assert(this.#active.inTransaction, 'the active reader stands');
+    for (const spare of [this.#successor, this.#lock, this.#checkpointer]) spare?.close();
+    this.#successor = this.#lock = this.#checkpointer = undefined;
+    await this.#worker.forget(this.path);
+  }
+
+  /** True if connections beyond the active reader are open. */
+  get hasSpares(): boolean {
+    return (this.#successor ?? this.#lock ?? this.#checkpointer) !== undefined;
+  }
+
+  /**
+   * Ends all transactions and closes everything, in an order that keeps the WAL: a read-only connection goes last, and
+   * SQLite does not delete the WAL when such a one closes.
+   */
+  async close(): Promise<void> {
+    await this.#worker.forget(this.path);
+    let last: Connection | undefined;
+    try {
+      last = Connection.open(this.path, 'ro');
+      last.beginRead();
+    } catch {
+      // The file is gone or unreadable: there is no WAL left to protect.
+    }
+    for (const connection of [this.#successor, this.#lock, this.#checkpointer, this.#active]) {
+      connection?.close();
+    }
+    this.#successor = this.#lock = this.#checkpointer = undefined;
+    last?.close();
+    this.closeFiles();
+  }
+
+  /** Closes the descriptors; the connections are closed already. */
+  closeFiles(): void {
+    this.#wal?.close();
+    this.#wal = undefined;
+    this.#file.close(this.#sink);
+  }
+}
+
+function resolveLinks(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    throw osError('open', path, error);
+  }
+}
+
+function checkKind(path: string): void {
+  const found = identify(path);
+  const errno = found === undefined ? 'ENOENT' : found.kind === 'directory' ? 'EISDIR' : undefined;
+  if (errno !== undefined) throw osError('open', path, Object.assign(new Error(), { code: errno }));
+}
+
+/** The mode after `PRAGMA journal_mode = wal`; undefined while somebody's lock prevents the switch. */
+function enableWal(connection: Connection): 'wal' | undefined {
+  let mode: string;
+  try {
+    mode = connection.enableWal();
+  } catch (error) {
+    if (error instanceof LitestreamError && error.code === 'ERR_DB_BUSY') return undefined;
+    throw error;
+  }
+  if (mode !== 'wal') {
+    throw new LitestreamError('ERR_DB_IO', `enable wal failed, mode="${mode}"`, {
+      hint: 'the file system may not support shared memory; keep the database on a local disk',
+    });
+  }
+  return 'wal';
+}
