@@ -138,13 +138,12 @@ async function openStore(
 ): Promise<Store> {
   const { request, io, logger, signal } = context;
   const { clock, fileSystem } = io;
+  throwIfAborted(signal);
   const ports = { clock, fileSystem, logger, metrics: noopMetrics, random: () => Math.random() };
   const store = await createStore(request.config, databases, ports, { monitors: !request.once });
   try {
-    await store.open(signal);
+    await store.open();
   } catch (error) {
-    // Stopped half-way by a signal, what is open still deserves its final sync.
-    if (signal.aborted) context.opened(store);
     throw wrapError('cannot open store', error);
   }
   context.opened(store);
