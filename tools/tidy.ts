@@ -24,7 +24,7 @@ const IGNORED = new Set(['node_modules', '.git', 'dist', 'coverage', '.cache']);
 const TEXT = /\.(ts|mjs|js|json|md|sh|yml|py)$|^\.(ci|githooks)\/|^bin\/|^LICENSE$/;
 const FILE_SIZE_MAX = 1 << 20;
 /** Lines of code (tests not counted) from which on a folder of src/ explains itself in a DESIGN.md. */
-const DESIGN_LINES_MIN = 1500;
+const DESIGN_LINES_MIN = 2500;
 /** Folders of src/ that are imported file by file. */
 const WITHOUT_INDEX = new Set(['lib', 'cli']);
 

@@ -66,7 +66,7 @@ test('a folder of src needs an index.ts, and nothing else lies in src itself', (
 });
 
 test('a large folder explains itself', (t) => {
-  const code = 'export const a = 1;\n'.repeat(1600);
+  const code = 'export const a = 1;\n'.repeat(2600);
   assert.deepEqual(findings(t, { 'src/engine/index.ts': code }), ['design: src/engine']);
   const explained = { 'src/engine/index.ts': code, 'src/engine/DESIGN.md': '# Engine' };
   assert.deepEqual(findings(t, explained), []);
