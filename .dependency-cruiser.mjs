@@ -28,7 +28,7 @@ const graph = {
   app: ['engine', 'restore', 'config', ...base],
   server: ['engine', 'telemetry', 'lib'],
   mcp: ['telemetry', 'lib'],
-  cli: ['app', 'server', 'mcp', 'config', 'engine', 'verify', 'restore', ...base],
+  cli: ['app', 'server', 'mcp', 'config', 'engine', 'verify', 'restore', 'sqlite', ...base],
   testing: ['engine', 'restore', ...base],
 };
 // Each third-party package has exactly one home.
