@@ -337,6 +337,19 @@ describe('file provider', () => {
       assert.deepEqual(found, [1n, 2n]);
     });
 
+    it('sorts, whatever order the folder is read in', async () => {
+      for (let txid = 1; txid <= 20; txid++) {
+        await open().write(fileKey(0, txid), bytesSource(ltxLike(100)));
+      }
+      const list = async (label: string, path: string): Promise<string[]> =>
+        (await nodeFileSystem.list(label, path)).toReversed();
+      const found = await listAll(open({ ...nodeFileSystem, list }), 0);
+      assert.deepEqual(
+        found.map(({ minTxid }) => Number(minTxid)),
+        Array.from({ length: 20 }, (_, index) => index + 1),
+      );
+    });
+
     it('asks for nothing but the files that seek leaves', async () => {
       for (let txid = 1; txid <= 20; txid++) {
         await open().write(fileKey(0, txid), bytesSource(ltxLike(100)));
