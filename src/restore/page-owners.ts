@@ -4,16 +4,34 @@ import { lockPgno } from '../lib/page.ts';
 /** Up to this many files fit in 16-bit numbers. */
 const SMALL_PLAN = 0xffff;
 
+/** A {@link PageOwners} as it can be sent to another thread, which then sees the same memory. */
+export interface SharedOwners {
+  readonly commit: number;
+  readonly buffer: SharedArrayBuffer;
+  readonly bytesPerPage: 2 | 4;
+}
+
 /** Which file of the plan holds the newest version of each page: 2 bytes per page, 4 for very long plans. */
 export class PageOwners {
-  /** Pages of the final database. */
-  readonly commit: number;
+  readonly shared: SharedOwners;
   /** Index = page number; 0 = none, else number of the file plus one. */
   readonly #owners: Uint16Array | Uint32Array;
 
-  constructor(commit: number, files: number) {
-    this.commit = commit;
-    this.#owners = files < SMALL_PLAN ? new Uint16Array(commit + 1) : new Uint32Array(commit + 1);
+  constructor(shared: SharedOwners) {
+    this.shared = shared;
+    const { buffer, bytesPerPage } = shared;
+    this.#owners = bytesPerPage === 2 ? new Uint16Array(buffer) : new Uint32Array(buffer);
+  }
+
+  static create(commit: number, files: number): PageOwners {
+    const bytesPerPage = files < SMALL_PLAN ? 2 : 4;
+    const buffer = new SharedArrayBuffer((commit + 1) * bytesPerPage);
+    return new PageOwners({ commit, buffer, bytesPerPage });
+  }
+
+  /** Pages of the final database. */
+  get commit(): number {
+    return this.shared.commit;
   }
 
   /** The file holds the page. Files may come in any order. Pages above the final size are dropped. */

@@ -787,7 +787,7 @@ test('keeps few files open however long the plan is', async () => {
 test('reports progress from plan to sync', async () => {
   const { client } = await smallReplica();
   const seen: RestoreProgress[] = [];
-  await restored(client, { onProgress: (progress) => seen.push(progress) });
+  await restored(client, { onProgress: (progress) => void seen.push(progress) });
   assert.deepEqual([...new Set(seen.map(({ phase }) => phase))], ['plan', 'fetch', 'sync']);
   const last = seen.at(-1);
   assert.equal(last?.bytesDone, last?.bytesTotal);

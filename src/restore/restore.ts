@@ -145,6 +145,7 @@ class Restore {
       context: { client, fileSystem, clock, signal: this.#signal },
       files: plan.files,
       output,
+      outputPath: this.#temporary,
       parallelism: Math.max(1, Math.floor(parallelism)),
       onSize: (bytes) => this.#checkSpace(bytes),
       onBytes: this.#reporter.add,

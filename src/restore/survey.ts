@@ -14,8 +14,9 @@ import {
 import { LitestreamError } from '../lib/errors.ts';
 import type { FileInfo } from '../storage/index.ts';
 import { fileDamage, fileName, isDamage, nameFile } from './damage.ts';
-import { type FrameSink, IndexReader } from './index-reader.ts';
-import { foldFrame, type PageKernel, RUN_FRAME_BYTES, RUN_PAGE_BYTES } from './page-kernel.ts';
+import { IndexReader } from './index-reader.ts';
+import type { PageKernel } from './page-kernel.ts';
+import { type Run, RunCutter } from './run.ts';
 import { openRange, readRange, type SourceContext } from './source.ts';
 
 /** Files up to this size are read at once. */
@@ -23,16 +24,6 @@ export const WHOLE_FILE_BYTES: number = 256 * 1024;
 const TAIL_BYTES = 64 * 1024;
 const PIECE_BYTES = 1 << 20;
 const CHECKSUM_BYTES = 8;
-
-/** A part of a file's page frames that is decoded in one go. */
-export interface Run {
-  /** Bytes from the start of the file. */
-  readonly offset: number;
-  readonly bytes: number;
-  readonly pages: number;
-  /** `foldFrame` over the index entries. */
-  readonly fold: number;
-}
 
 /** Everything about a planned file but its pages. */
 export interface Survey {
@@ -58,41 +49,6 @@ export interface SurveyOptions {
   readonly onHeader?: ((header: LtxHeader) => void) | undefined;
   /** Called for each page of the file. */
   readonly onPage: (pgno: number) => void;
-}
-
-/** Cuts a file's frames into runs. */
-class RunCutter {
-  readonly runs: Run[] = [];
-  readonly #pagesMax: number;
-  #offset = LTX_HEADER_SIZE;
-  #bytes = 0;
-  #pages = 0;
-  #fold = 0;
-
-  constructor(pageSize: number) {
-    this.#pagesMax = Math.floor(RUN_PAGE_BYTES / pageSize);
-  }
-
-  readonly add: FrameSink = (pgno, offset, size) => {
-    if (this.#pages === this.#pagesMax || this.#bytes + size > RUN_FRAME_BYTES) this.flush();
-    if (this.#pages === 0) this.#offset = offset;
-    this.#bytes += size;
-    this.#pages += 1;
-    this.#fold = foldFrame(this.#fold, pgno, size);
-  };
-
-  flush(): void {
-    if (this.#pages === 0) return;
-    this.runs.push({
-      offset: this.#offset,
-      bytes: this.#bytes,
-      pages: this.#pages,
-      fold: this.#fold,
-    });
-    this.#bytes = 0;
-    this.#pages = 0;
-    this.#fold = 0;
-  }
 }
 
 /** Header and tail of a file, or all of it. */

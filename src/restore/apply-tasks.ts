@@ -1,0 +1,172 @@
+import { present } from '../lib/assert.ts';
+import { throwIfAborted } from '../lib/clock.ts';
+import type { OpenFile } from '../lib/file-system.ts';
+import { nameFile } from './damage.ts';
+import { PageKernel } from './page-kernel.ts';
+import type { PageOwners } from './page-owners.ts';
+import { checkRun, type PlannedRun, type RunApplier, type RunState } from './run.ts';
+import { openRange, type RangeReader, type SourceContext } from './source.ts';
+import { diagnose, type Survey } from './survey.ts';
+import { writeSpans } from './write-spans.ts';
+
+/** Runs that one task applies one after the other: enough to make a request's latency small beside its transfer. */
+const SEGMENT_BYTES = 8 << 20;
+
+export interface TasksOptions {
+  readonly context: SourceContext;
+  readonly surveys: readonly Survey[];
+  /** Runs of all files in plan order. */
+  readonly runs: readonly PlannedRun[];
+  readonly owners: PageOwners;
+  readonly pageSize: number;
+  readonly output: OpenFile;
+  /** Tasks at the same time. */
+  readonly tasks: number;
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** Runs of one file, side by side in it. */
+interface Segment {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Runs `limit` tasks that take items from one list. After an error no further item is started; the first error is thrown. */
+export async function forEachLimited<T>(
+  items: Iterable<T>,
+  limit: number,
+  task: (item: T, slot: number, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const iterator = items[Symbol.iterator]();
+  const failures: unknown[] = [];
+  // Ends the requests of all other tasks once one has failed.
+  const stop = new AbortController();
+  const work = async (slot: number): Promise<void> => {
+    try {
+      while (!stop.signal.aborted) {
+        const step = iterator.next();
+        if (step.done === true) return;
+        await task(step.value, slot, stop.signal);
+      }
+    } catch (error) {
+      failures.push(error);
+      stop.abort();
+    }
+  };
+  await Promise.all(Array.from({ length: limit }, (_, slot) => work(slot)));
+  if (failures.length > 0) throw failures[0];
+}
+
+/** Applies runs on this thread, several requests and writes at the same time. */
+export class ApplyTasks implements RunApplier {
+  readonly #options: TasksOptions;
+  readonly #kernels: PageKernel[] = [];
+  readonly #states: BigUint64Array;
+  readonly #hashed: Float64Array;
+  readonly pageOne: Uint8Array;
+
+  constructor(options: TasksOptions) {
+    this.#options = options;
+    this.#states = new BigUint64Array(options.runs.length);
+    this.#hashed = new Float64Array(options.runs.length);
+    this.pageOne = new Uint8Array(options.pageSize);
+  }
+
+  state(run: number): RunState {
+    return { state: this.#states[run] ?? 0n, hashed: this.#hashed[run] ?? 0 };
+  }
+
+  async apply(from: number, to: number): Promise<void> {
+    const { context, surveys, tasks } = this.#options;
+    await forEachLimited(this.#segments(from, to), tasks, async (segment, slot, stop) => {
+      throwIfAborted(context.signal);
+      const signal = AbortSignal.any([context.signal, stop]);
+      const survey = present(surveys[this.#run(segment.from).file], 'survey');
+      try {
+        await this.#applySegment({ ...context, signal }, survey, segment, slot);
+      } catch (error) {
+        throw await diagnose(context, survey.file, nameFile(survey.file, error));
+      }
+    });
+  }
+
+  close(): Promise<void> {
+    for (const kernel of this.#kernels) kernel.close();
+    return Promise.resolve();
+  }
+
+  #run(number: number): PlannedRun {
+    return present(this.#options.runs[number], 'run');
+  }
+
+  *#segments(from: number, to: number): Generator<Segment, void, undefined> {
+    let start = from;
+    let bytes = 0;
+    for (let number = from; number < to; number += 1) {
+      const run = this.#run(number);
+      const fits = bytes + run.bytes <= SEGMENT_BYTES && run.file === this.#run(start).file;
+      if (number > start && !fits) {
+        yield { from: start, to: number };
+        start = number;
+        bytes = 0;
+      }
+      bytes += run.bytes;
+    }
+    if (start < to) yield { from: start, to };
+  }
+
+  async #applySegment(
+    context: SourceContext,
+    survey: Survey,
+    segment: Segment,
+    slot: number,
+  ): Promise<void> {
+    const kernel = (this.#kernels[slot] ??= new PageKernel());
+    const runs = this.#options.runs.slice(segment.from, segment.to);
+    const reader = openRuns(context, survey, runs);
+    try {
+      for (const [at, run] of runs.entries()) {
+        throwIfAborted(context.signal);
+        await reader.fill(kernel.input(run.bytes));
+        const decoded = kernel.decode(run.bytes, this.#options.pageSize, run.offset);
+        checkRun(run, decoded);
+        await this.#writePages(run.file, kernel, decoded.pages);
+        this.#states[segment.from + at] = decoded.state;
+        this.#hashed[segment.from + at] = decoded.hashed;
+        this.#options.onBytes(run.bytes);
+      }
+    } finally {
+      await reader.close();
+    }
+  }
+
+  async #writePages(file: number, kernel: PageKernel, pages: number): Promise<void> {
+    const { output, owners, pageSize } = this.#options;
+    const pgnoAt = (page: number): number => kernel.pgnoAt(page);
+    if (pgnoAt(0) === 1 && owners.isNewest(file, 1)) this.pageOne.set(kernel.pages(0, 1));
+    for (const { from, to, position } of writeSpans({ owners, pageSize, file, pages, pgnoAt })) {
+      await output.write('restore:write', kernel.pages(from, to), position);
+    }
+  }
+}
+
+/** Reader of neighbouring runs of one file, from memory if the survey has kept the file. */
+function openRuns(
+  context: SourceContext,
+  { file, bytes }: Survey,
+  runs: readonly PlannedRun[],
+): RangeReader {
+  let at = present(runs[0], 'run').offset;
+  if (bytes === undefined) {
+    const size = runs.reduce((sum, run) => sum + run.bytes, 0);
+    return openRange(context, file, at, size);
+  }
+  return {
+    fill: (target) => {
+      target.set(bytes.subarray(at, at + target.length));
+      at += target.length;
+      return Promise.resolve();
+    },
+    close: () => Promise.resolve(),
+  };
+}
