@@ -20,6 +20,9 @@ const IDLE_TURNS_MAX = 10;
 /** Connections that an idle database does not need are closed after this long. */
 const SPARES_IDLE_MS = 30_000;
 const WAIT_MS_MIN = 5;
+/** The rate of commits is measured over at least this long, and below one frame in 10 s it is none. */
+const RATE_MS_MIN = 20;
+const RATE_MIN = 0.0001;
 
 export interface CaptureLoopInit {
   readonly options: DatabaseOptions;
@@ -49,7 +52,8 @@ export class CaptureLoop {
   #busyAt: number;
   /** Frames per millisecond, lately. */
   #rate = 0;
-  #lastCaptureAt: number;
+  #ratedAt: number;
+  #ratedFrames = 0;
   #foundFrames = true;
 
   constructor(init: CaptureLoopInit) {
@@ -70,7 +74,7 @@ export class CaptureLoop {
     });
     this.#schedule = new CheckpointSchedule(options, clock.monotonic());
     this.#pace = new Pace({ ...captureInterval(options), now: clock.monotonic() });
-    this.#busyAt = this.#lastCaptureAt = clock.monotonic();
+    this.#busyAt = this.#ratedAt = clock.monotonic();
   }
 
   get lastTxid(): Txid {
@@ -118,7 +122,7 @@ export class CaptureLoop {
       const ready = this.#pace.readyIn(now);
       return clampWait(Math.min(ready, this.#untilThreshold()), interval);
     }
-    if (this.#foundFrames || this.#publisher.running) {
+    if (this.#foundFrames) {
       const soon = Math.max(this.#pace.readyIn(now), WAIT_MS_MIN);
       return clampWait(Math.min(soon, this.#untilThreshold()), interval);
     }
@@ -187,12 +191,17 @@ export class CaptureLoop {
     }
   }
 
+  /** Frames of checkpoints' own captures count, too: right after one there is often nothing new for a moment. */
   #noteRate(frames: number, now: number): void {
-    const elapsed = Math.max(1, now - this.#lastCaptureAt);
-    this.#rate = frames / elapsed;
-    this.#lastCaptureAt = now;
     this.#foundFrames = frames > 0;
     if (frames > 0) this.#busyAt = now;
+    const elapsed = now - this.#ratedAt;
+    if (elapsed < RATE_MS_MIN) return;
+    const rate = (this.#session.framesTotal - this.#ratedFrames) / elapsed;
+    this.#rate = Math.max(rate, this.#rate / 2);
+    if (this.#rate < RATE_MIN) this.#rate = 0;
+    this.#ratedAt = now;
+    this.#ratedFrames = this.#session.framesTotal;
   }
 
   /** Milliseconds until a checkpoint will be due at the present rate. */

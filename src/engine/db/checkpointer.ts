@@ -4,8 +4,12 @@ import type { CheckpointResult } from '../../sqlite/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import { type CaptureSession, ContinuityLost } from './session.ts';
 
-/** Frames that may be left for the moment in which the write lock is held. */
-const TAIL_FRAMES_MAX = 256;
+/**
+ * Frames that may be left to be moved while the write lock is held. Doubles with each round in which writers were faster:
+ * at full speed most frames of a tail are versions of the same few pages, and only one of each is moved.
+ */
+const TAIL_FRAMES = 256;
+const TAIL_FRAMES_MAX = 4096;
 /** More frames than this go to the worker thread. */
 const MAIN_THREAD_FRAMES_MAX = 512;
 /** Rounds of phase 1, and tries of phase 2, before the next turn gets its chance. */
@@ -62,21 +66,22 @@ export class Checkpointer {
    */
   async run(session: CaptureSession, signal: AbortSignal): Promise<CheckpointOutcome> {
     for (let round = 0; round < ROUNDS_MAX && !signal.aborted; round++) {
-      if (this.pending(session) > TAIL_FRAMES_MAX) {
-        const outcome = await this.#phaseOne(session);
-        if (outcome === 'blocked') return outcome;
-        if (outcome === 'again') continue;
+      const tail = Math.min(TAIL_FRAMES_MAX, TAIL_FRAMES * 2 ** round);
+      if (this.pending(session) > tail && (await this.#phaseOne(session)) === 'blocked') {
+        return 'blocked';
       }
-      const outcome = await this.#phaseTwo(session);
+      await session.captureNow({ limitBytes: 0, gather: true, yields: false });
+      if (this.pending(session) > tail) continue;
+      const outcome = await this.#phaseTwo(session, tail);
       if (outcome !== 'again') return outcome;
     }
     return 'contended';
   }
 
-  /** One round: 'tail' if only a short tail is left, 'again' if the writers were faster. */
-  async #phaseOne(session: CaptureSession): Promise<'tail' | 'again' | 'blocked'> {
+  /** One round. Blocked if nothing could be moved. */
+  async #phaseOne(session: CaptureSession): Promise<'moved' | 'blocked'> {
     const { live, capture } = session;
-    if (!live.beginSuccessor()) return 'again';
+    if (!live.beginSuccessor()) return 'moved';
     await this.#captureAll(session);
     live.promoteSuccessor();
     session.pin();
@@ -85,10 +90,8 @@ export class Checkpointer {
     const bulk = this.pending(session) > MAIN_THREAD_FRAMES_MAX;
     const result = bulk ? await live.checkpointBulk() : live.checkpointTail();
     this.#note(session, result, position);
-    if (!result.busy && this.#moved === before && this.pending(session) > TAIL_FRAMES_MAX) {
-      return 'blocked';
-    }
-    return this.pending(session) > TAIL_FRAMES_MAX ? 'again' : 'tail';
+    const stuck = !result.busy && this.#moved === before;
+    return stuck && this.pending(session) > TAIL_FRAMES ? 'blocked' : 'moved';
   }
 
   /** Reads to the end of the WAL and leaves no image there. */
@@ -103,13 +106,13 @@ export class Checkpointer {
     await session.captureNow({ limitBytes: 0, gather: true, yields: true });
   }
 
-  async #phaseTwo(session: CaptureSession): Promise<CheckpointOutcome | 'again'> {
+  async #phaseTwo(session: CaptureSession, tail: number): Promise<CheckpointOutcome | 'again'> {
     const { live } = session;
-    if (!(await this.#takeLock(session))) return 'again';
+    if (!(await this.#takeLock(session, tail))) return 'again';
     let result: CheckpointResult | undefined;
     try {
       session.captureLocked();
-      if (this.pending(session) <= TAIL_FRAMES_MAX && this.#options.gatherPending()) {
+      if (this.pending(session) <= 2 * tail && this.#options.gatherPending()) {
         live.suspendReader();
         session.pin();
         result = live.checkpointTail();
@@ -140,7 +143,7 @@ export class Checkpointer {
   }
 
   /** Takes the write lock; false if the tail has grown meanwhile, or somebody keeps the lock. */
-  async #takeLock(session: CaptureSession): Promise<boolean> {
+  async #takeLock(session: CaptureSession, tail: number): Promise<boolean> {
     const { clock } = this.#options;
     for (let attempt = 0; attempt < 8; attempt++) {
       const until = clock.monotonic() + LOCK_SPIN_MS;
@@ -149,7 +152,7 @@ export class Checkpointer {
       } while (clock.monotonic() < until);
       await sleep(clock, 1);
       await session.captureNow({ limitBytes: 0, gather: true, yields: true });
-      if (this.pending(session) > TAIL_FRAMES_MAX) return false;
+      if (this.pending(session) > tail) return false;
     }
     return false;
   }
@@ -172,14 +175,11 @@ export class Checkpointer {
     position: CaptureSession['capture']['position'],
   ): void {
     this.#log(result);
+    // Without the lock the counts may differ for a moment: a commit is in the WAL before SQLite has registered it.
     const header = session.capture.header();
     const same = header?.salt1 === position?.salt1 && header?.salt2 === position?.salt2;
     if (!same || result.log < 0 || position === undefined) return;
     assert(result.checkpointed <= result.log, 'no more frames are moved than there are');
-    // SQLite's own count is the truth: frames of a writer that died before its commit was registered do not exist for it.
-    if (result.log < session.capture.frameAt(position.offset)) {
-      throw new ContinuityLost('wal holds frames that sqlite does not know');
-    }
     this.#moved = Math.max(this.#moved, result.checkpointed);
   }
 

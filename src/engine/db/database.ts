@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
-import { abortError } from '../../lib/clock.ts';
+import { abortError, sleep } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
 import { identify, type CheckpointWorker } from '../../sqlite/index.ts';
@@ -119,16 +119,22 @@ export class Database {
 
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      let waitMs: number;
       try {
         await this.#executor.run(() => this.#pass(false), signal);
         this.#failures.succeeded();
-        waitMs = this.#capture?.nextWaitMs(this.#waker) ?? this.#missingPollMs();
+        await this.#waker.wait(this.#capture?.nextWaitMs(this.#waker) ?? this.#missingPollMs());
       } catch (error) {
         if (signal.aborted) return;
-        waitMs = this.#failures.failed(error);
+        await this.#backOff(error, signal);
       }
-      await this.#waker.wait(waitMs);
+    }
+  }
+
+  async #backOff(error: unknown, signal: AbortSignal): Promise<void> {
+    try {
+      await sleep(this.#ports.clock, this.#failures.failed(error), signal);
+    } catch {
+      // Stopped: the loop sees the signal.
     }
   }
 

@@ -71,6 +71,9 @@ export class CaptureSession {
     this.#batch = new PageBatch(live.pageSize);
   }
 
+  /** Frames captured since custody began. */
+  framesTotal = 0;
+
   /** Distinct pages that wait to be frozen. */
   get pages(): number {
     return this.#batch.count + (this.#cutOff === undefined ? 0 : 1);
@@ -140,6 +143,7 @@ export class CaptureSession {
       this.#cutOffGeneration();
       return 'again';
     }
+    this.framesTotal += outcome.frames;
     if (outcome.frames > 0) this.#noteRange(before, empty);
     if (request.gather) this.gather();
     return { frames: outcome.frames, end: outcome.kind === 'end' };

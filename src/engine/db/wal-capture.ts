@@ -126,10 +126,12 @@ export class WalCapture {
     return this.#frameEndsWith(at.offset, at.checksum1, at.checksum2);
   }
 
-  /** True if a frame of the current generation, committed or not, stands behind the position. */
+  /** True if there may be something new: another generation, or a frame, committed or not, behind the position. */
   hasMore(): boolean {
     const at = this.#position;
-    if (at === undefined) return this.header() !== undefined;
+    const current = this.header();
+    if (current === undefined) return false;
+    if (current.salt1 !== at?.salt1 || current.salt2 !== at.salt2) return true;
     const header = this.#small.subarray(0, WAL_FRAME_HEADER_SIZE);
     if (this.#wal.read(header, 0, header.length, at.offset) < header.length) return false;
     const frame = parseWalFrame(header);
