@@ -21,6 +21,7 @@ export {
   writerArenaBytes,
   writerBytes,
   type LtxFileWriterOptions,
+  type LtxPageWriter,
   type WrittenLtxFile,
 } from './ltx-file-writer.ts';
 export {
@@ -30,3 +31,4 @@ export {
   readerBytes,
   type LtxFileReaderOptions,
 } from './ltx-file-reader.ts';
+export { EncodePool, type EncodePoolOptions } from './encode-pool.ts';

@@ -72,6 +72,35 @@ export interface WrittenLtxFile {
   readonly index?: PageIndex;
 }
 
+/** Frames of consecutive pages that were encoded elsewhere. */
+export interface EncodedPart {
+  /** All frames, one after the other. */
+  readonly frames: Uint8Array;
+  /** Size of each frame. */
+  readonly sizes: Uint32Array;
+  readonly pgnos: Uint32Array;
+  /** CRC register over headers, sizes and pages, seeded with 0. */
+  readonly state: bigint;
+  /** Bytes that went into `state`. */
+  readonly hashed: number;
+}
+
+/** What {@link LtxFileWriter} and the writers of an `EncodePool` have in common. */
+export interface LtxPageWriter {
+  /** Pages added so far. */
+  readonly pageCount: number;
+  /** True if a `flush` must come before the next `add`. */
+  readonly needsFlush: boolean;
+  /** Where the caller puts the next page; to be asked for again after each `add`. */
+  slot(): Uint8Array;
+  /** Takes the page in the slot. @throws LitestreamError `ERR_LTX_ENCODE` with the reference's texts. */
+  add(pgno: number): void;
+  flush(): Promise<void>;
+  finish(postApplyChecksum?: bigint): Promise<WrittenLtxFile>;
+  /** Gives up. Harmless after `finish`. Not while a call is pending. */
+  discard(): void;
+}
+
 function failed(text: string, details?: LitestreamErrorInit['details']): LitestreamError {
   return new LitestreamError('ERR_LTX_ENCODE', text, details === undefined ? {} : { details });
 }
@@ -99,7 +128,7 @@ export function writerArenaBytes(chunkBytes: number = CHUNK_BYTES): number {
  *
  * Spec: formats 2.16, performance 7.
  */
-export class LtxFileWriter {
+export class LtxFileWriter implements LtxPageWriter {
   readonly #header: LtxHeader;
   readonly #sink: LtxFileWriterOptions['sink'];
   readonly #keepIndex: boolean;
@@ -238,6 +267,30 @@ export class LtxFileWriter {
     this.#kernel.crcUpdate(this.#stream, page, pageSize);
     this.#frames.push(pgno, size);
     this.#pending += size;
+  }
+
+  /** Checks page numbers ahead, for pages that come through {@link appendPart}. @throws as {@link add} */
+  accept(pgno: number): void {
+    this.#checkPage(pgno);
+  }
+
+  /** Adds frames that were encoded elsewhere, and flushes as needed. Their pages were accepted before. */
+  async appendPart(part: EncodedPart): Promise<void> {
+    this.#checkOpen();
+    const { frames, sizes, pgnos } = part;
+    for (let at = 0; at < frames.length;) {
+      if (this.needsFlush) await this.flush();
+      const piece = frames.subarray(at, at + this.#chunkBytes - this.#pending);
+      this.#kernel.bytes.set(piece, this.#output + this.#pending);
+      this.#pending += piece.length;
+      at += piece.length;
+    }
+    const before = this.#kernel.crcState(this.#stream);
+    const after = this.#kernel.crcCombine(before, part.state, part.hashed);
+    this.#kernel.crcReset(this.#stream, after);
+    for (let index = 0; index < sizes.length; index++) {
+      this.#frames.push(pgnos[index] ?? 0, sizes[index] ?? 0);
+    }
   }
 
   /** Gives everything collected to the sink. */
