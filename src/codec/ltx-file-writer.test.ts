@@ -17,6 +17,7 @@ import { createKernel } from '../kernels/index.ts';
 import { lockPgno } from '../lib/page.ts';
 import { LtxFileWriter, writerArenaBytes, type LtxFileWriterOptions } from './index.ts';
 
+const MANY_PAGES = process.env['SLOW'] === '1' ? 2 ** 24 + 1000 : 2 ** 18;
 const RUNS = process.env['SLOW'] === '1' ? 1000 : 60;
 
 function headerOf(fields: Partial<LtxHeader>): LtxHeader {
@@ -204,6 +205,25 @@ describe('LtxFileWriter', () => {
       const pages = [{ pgno: 1, data: page(65536, 1) }];
       await write(headerOf({ pageSize: 65536 }), pages, { kernel, chunkBytes: 1000 });
     }
+  });
+
+  // More pages than a JavaScript Map holds entries.
+  test(`writes ${MANY_PAGES} pages in bounded memory`, async () => {
+    let size = 0;
+    const lock = lockPgno(512);
+    const header = headerOf({ commit: MANY_PAGES + 1, minTxid: toTxid(1) });
+    const sink = (bytes: Uint8Array, position: number): void => {
+      assert.equal(position, size);
+      size += bytes.length;
+    };
+    const writer = new LtxFileWriter({ header, sink });
+    for (let pgno = 1; pgno <= MANY_PAGES + 1; pgno += writer.slots) {
+      await writer.writeRun(pgno, Math.min(writer.slots, MANY_PAGES + 2 - pgno));
+    }
+    const written = await writer.finish();
+    assert.equal(written.pageCount, MANY_PAGES + 1 - (MANY_PAGES >= lock ? 1 : 0));
+    assert.equal(written.size, size);
+    assert.ok(process.memoryUsage().arrayBuffers < 64e6 + MANY_PAGES * 8.5);
   });
 
   test('allocates nothing per page', async () => {

@@ -26,9 +26,6 @@ export const STREAM_BYTES = 2176;
 /** Copies in the kernel move whole 8- or 16-byte words; they read and write up to this many bytes past the end. */
 export const SLACK = 64;
 
-/** Words written by one decoded frame: page number, frame offset, frame size, address of the page. */
-export const META_WORDS = 4;
-
 /** Why a decoding run ended. */
 export const DECODE_FULL = 0;
 export const DECODE_INCOMPLETE = 1;
