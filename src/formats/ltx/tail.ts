@@ -86,7 +86,8 @@ export class TailReader {
     const computed = CHECKSUM_FLAG | crc.digest();
     const end = this.#start.offset + this.#total;
     if (stored !== computed) {
-      const why = this.#problem === undefined ? '' : `; ${this.#problem.message}`;
+      const why =
+        this.#problem === undefined ? '' : `; ${this.#problem.message.slice(PREFIX.length)}`;
       throw damaged(`${PREFIX}file checksum mismatch${why}`, {
         field: 'file checksum',
         offset: end - CHECKSUM_SIZE,
