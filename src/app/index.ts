@@ -2,7 +2,12 @@ import type { Config, ResolvedDatabase } from '../config/index.ts';
 import type { Ports, Store } from '../engine/index.ts';
 import type { StoreSettings } from './store.ts';
 
-export { resolveDatabases, sharedLocations } from './databases.ts';
+export {
+  type FoundDirectory,
+  type ResolvedDatabases,
+  resolveDatabases,
+  sharedLocations,
+} from './databases.ts';
 export { type ClientPorts, createReplicaClient } from './replica-client.ts';
 export type { StoreSettings } from './store.ts';
 

@@ -14,7 +14,8 @@ export const command: Command = defineCommand({
   async run({ values, positionals }, io) {
     limitPositionals(positionals, 0);
     const config = await readConfigForCommand(values, io);
-    const rows = resolveDatabases(config.databases).map(({ path, replicas }) => ({
+    const { databases } = await resolveDatabases(config.databases);
+    const rows = databases.map(({ path, replicas }) => ({
       path,
       replica: replicas[0]?.location.type ?? '',
     }));

@@ -104,7 +104,7 @@ function readTimestamp(text: string): number | undefined {
   );
 }
 
-function readArgument({ values, positionals }: ParsedFlags<typeof flags>): string {
+function readArgument({ positionals }: ParsedFlags<typeof flags>): string {
   const [argument = ''] = positionals;
   if (argument === '') {
     throw usageError(
@@ -113,9 +113,6 @@ function readArgument({ values, positionals }: ParsedFlags<typeof flags>): strin
     );
   }
   limitPositionals(positionals, 1);
-  if (values.f) {
-    throw usageError('follow mode is not available in this version, restore without -f');
-  }
   return argument;
 }
 
@@ -125,6 +122,14 @@ function requireOutput(argument: string, values: Values): void {
     '-o is required when restoring from a replica URL',
     `litestream restore -o /path/to/db ${argument}`,
   );
+}
+
+function checkFollow(values: Values): void {
+  if (!values.f) return;
+  if (values['dry-run']) throw usageError('cannot use -dry-run with -f');
+  if (values.txid !== undefined) throw usageError('cannot use follow mode with -txid');
+  if (values.timestamp !== '') throw usageError('cannot use follow mode with -timestamp');
+  throw usageError('follow mode is not available in this version, restore without -f');
 }
 
 /** With a URL, a time outside the replica's history is an error of its own. */
@@ -250,6 +255,7 @@ async function run(parsed: ParsedFlags<typeof flags>, io: Io): Promise<number> {
   const timestampMs = readTimestamp(values.timestamp);
   requireOutput(argument, values);
   const selection = await selectReplica(argument, values, io);
+  checkFollow(values);
   const logger = replicaLogger(selection, values.json, io);
   const { logging } = selection.config;
   const rootLogger = commandLogger(io, { logging, toStderr: values.json });

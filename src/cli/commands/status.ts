@@ -76,7 +76,8 @@ export const command: Command = defineCommand({
     const [argument = ''] = positionals;
     const only = argument === '' ? undefined : normalizePath(argument);
     const rows: StatusRow[] = [];
-    for (const database of resolveDatabases(config.databases)) {
+    const { databases } = await resolveDatabases(config.databases);
+    for (const database of databases) {
       if (only === undefined || database.path === only)
         rows.push(await statusOf(database, io.fileSystem));
     }

@@ -49,6 +49,7 @@ function idleKeys(config: Config): string[] {
     ['heartbeat-url', config.heartbeatUrl !== ''],
     ['watchdog-threshold', config.watchdogThresholdMs !== undefined],
     ['lag-alert', config.lagAlertMs > 0],
+    ['dbs[].watch', config.databases.some(({ watch }) => watch)],
   ];
   return keys.filter(([, used]) => used).map(([key]) => key);
 }
@@ -201,7 +202,10 @@ export async function start(context: StartContext): Promise<Store> {
     if (wanted && database.path !== '') await restoreMissing(database, context);
     throwIfAborted(signal);
   }
-  const databases = resolveDatabases(config.databases);
+  const { databases, directories } = await resolveDatabases(config.databases);
+  for (const { dir, count, watch } of directories) {
+    logger.log('info', 'found databases in directory', { dir, count, watch });
+  }
   warnAbout(databases, context);
   const store = await openStore(databases, context);
   if (!config.retentionEnabled) {
