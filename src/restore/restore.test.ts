@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import {
   mkdirSync,
   mkdtempSync,
@@ -367,7 +368,11 @@ for (const payload of ['block', 'frame'] as const) {
     for (const file of files) {
       const client = await fill(new MemoryClient(), files, 512);
       const bytes = encodeTestFile(file, 512);
-      for (let cut = 0; cut < bytes.length; cut += 1) {
+      for (
+        let cut = 0;
+        cut < bytes.length;
+        cut += cut < 110 || cut > bytes.length - 45 || SLOW ? 1 : 7
+      ) {
         await putForeign(client, file, bytes.subarray(0, cut));
         const error = await refused(client);
         assert.ok(
@@ -399,7 +404,11 @@ for (const payload of ['block', 'frame'] as const) {
     for (const file of files) {
       const client = await fill(new MemoryClient(), files, 512);
       const bytes = encodeTestFile(file, 512);
-      for (let at = 0; at < bytes.length; at += 1) {
+      for (
+        let at = 0;
+        at < bytes.length;
+        at += at < 120 || at > bytes.length - 60 || SLOW ? 1 : 5
+      ) {
         for (const bit of SLOW ? [0, 1, 2, 3, 4, 5, 6, 7] : [at % 8]) {
           const damaged = Uint8Array.from(bytes);
           damaged[at] = (damaged[at] ?? 0) ^ (1 << bit);
@@ -486,6 +495,87 @@ test('refuses a huge commit size before it reserves memory for it', async () => 
     (await refused(client)).message,
     /commit size exceeds what the planned files can hold/,
   );
+});
+
+// --- threads ------------------------------------------------------------------------------------------------------
+
+/** A folder replica whose plan is large enough for threads: a snapshot of noise and two small files. */
+async function largeReplica(): Promise<{
+  client: ReplicaClient;
+  expected: Uint8Array;
+  snapshot: string;
+}> {
+  const noise = randomBytes(4600 * 4096);
+  const image = Array.from({ length: 4600 }, (_, at) => noise.subarray(at * 4096, (at + 1) * 4096));
+  const path = freshPath();
+  const client = await fileReplica(path);
+  const files: TestFile[] = [
+    { level: 9, min: 1, max: 2, commit: 4600, pages: pagesOf(image) },
+    {
+      level: 0,
+      min: 3,
+      max: 3,
+      commit: 4600,
+      pages: [1, 7, 8, 9, 4000].map((pgno) => ({ pgno, data: page(pgno % 256, 4096) })),
+    },
+    {
+      level: 0,
+      min: 4,
+      max: 4,
+      commit: 4550,
+      pages: [8, 100, 160, 4550].map((pgno) => ({ pgno, data: page(9, 4096) })),
+    },
+  ];
+  await fill(client, files, 4096);
+  const merged = mergeFiles(files, 9);
+  const expected = concat(merged.pages.map(({ data }) => data));
+  return { client, expected, snapshot: join(path, 'ltx/9/0000000000000001-0000000000000002.ltx') };
+}
+
+test('restores a large plan of local files on threads', async () => {
+  const { client, expected, snapshot } = await largeReplica();
+  const seen: RestoreProgress[] = [];
+  assertSame(
+    await restored(client, { onProgress: (progress) => void seen.push(progress) }),
+    expected,
+    'threads',
+  );
+  assert.equal(seen.at(-1)?.bytesDone, seen.at(-1)?.bytesTotal);
+  assertSame(await restored(client, { parallelism: 1 }), expected, 'one task');
+
+  const bytes = readFileSync(snapshot);
+  for (const at of [5000, 9_000_000, bytes.length - 3]) {
+    const damaged = Uint8Array.from(bytes);
+    damaged[at] = (damaged[at] ?? 0) ^ 4;
+    writeFileSync(snapshot, damaged);
+    const error = await refused(client);
+    assert.match(
+      error.message,
+      /^ltx file \(level=9 min=0000000000000001 max=0000000000000002\): .* at byte \d+/,
+    );
+  }
+  writeFileSync(snapshot, bytes);
+
+  const controller = new AbortController();
+  const running = refused(client, {
+    signal: controller.signal,
+    onProgress: ({ phase }) => {
+      if (phase === 'fetch') controller.abort();
+    },
+  });
+  assert.equal((await running).code, 'ERR_ABORTED');
+
+  // The file goes after it was surveyed: the threads find it missing, a new plan is made and fails.
+  const gone = await refused(client, {
+    fileSystem: {
+      ...nodeFileSystem,
+      freeBytes: (label, path) => {
+        rmSync(snapshot, { force: true });
+        return nodeFileSystem.freeBytes(label, path);
+      },
+    },
+  });
+  assert.ok(['ERR_TX_GAP', 'ERR_TX_NOT_AVAILABLE'].includes(gone.code), gone.message);
 });
 
 // --- output -------------------------------------------------------------------------------------------------------
