@@ -21,6 +21,9 @@ const CACHE_BYTES = 16 << 20;
 const PAGE_COST_MIN = 10;
 /** Local files are read in parallel only to keep disk and processor busy at the same time. */
 const LOCAL_TASKS = 3;
+/** Bytes of the database header: 1 = rollback journal, 2 = WAL. Spec: formats 6.1. */
+const WRITE_VERSION = 18;
+const READ_VERSION = 19;
 /** Below, threads take longer to start than to help. */
 const THREADS_BYTES_MIN = 16 << 20;
 const THREADS_MAX = 4;
@@ -33,6 +36,8 @@ export interface ApplyOptions {
   readonly outputPath: string;
   /** Requests at the same time, at least 1. */
   readonly parallelism: number;
+  /** True: the header says rollback journal instead of WAL. */
+  readonly rollbackMode: boolean;
   /** Called with the size before the first byte is written. */
   readonly onSize: (bytes: number) => Promise<void>;
   /** Called with the number of file bytes dealt with since the last call. */
@@ -103,11 +108,16 @@ class Applier {
       await applier.apply(base, runs.length);
       this.#verify(applier);
       await output.truncate('restore:truncate', size);
-      if (size > 0) await output.write('restore:write', applier.pageOne, 0);
+      if (size > 0) await output.write('restore:write', this.#firstPage(applier.pageOne), 0);
     } finally {
       await applier.close();
     }
     return size;
+  }
+
+  #firstPage(page: Uint8Array): Uint8Array {
+    if (!this.#options.rollbackMode) return page;
+    return page.slice().fill(1, WRITE_VERSION, READ_VERSION + 1);
   }
 
   #applier(runs: readonly PlannedRun[]): RunApplier {

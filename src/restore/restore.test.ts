@@ -588,6 +588,14 @@ async function smallReplica(): Promise<{ client: ReplicaClient; expected: Uint8A
   };
 }
 
+test('writes rollback-journal mode into the header where that is asked for, and changes nothing else', async () => {
+  const { client, expected } = await smallReplica();
+  const found = await restored(client, { rollbackMode: true });
+  assert.deepEqual([found[18], found[19]], [1, 1]);
+  found.set(expected.subarray(18, 20), 18);
+  assertSame(found, expected, 'the rest');
+});
+
 test('creates missing parents', async () => {
   const { client, expected } = await smallReplica();
   const outputPath = join(freshPath(), 'a/b/out.db');

@@ -34,6 +34,11 @@ export interface RestoreOptions extends CallOptions {
   readonly parallelism?: number;
   /** Default `none`. */
   readonly integrityCheck?: 'none' | 'quick' | 'full';
+  /**
+   * True: the output says rollback-journal mode instead of WAL, before it gets its name, so that no reader of a file that is
+   * going to be written from outside ever looks for a WAL. Default false: bit for bit what was replicated.
+   */
+  readonly rollbackMode?: boolean;
   readonly onProgress?: (progress: RestoreProgress) => void;
 }
 
@@ -138,7 +143,8 @@ class Restore {
   }
 
   async #apply(output: OpenFile, plan: RestorePlan): Promise<number> {
-    const { client, fileSystem, clock, parallelism = DEFAULT_PARALLELISM } = this.#options;
+    const { client, fileSystem, clock, rollbackMode = false } = this.#options;
+    const { parallelism = DEFAULT_PARALLELISM } = this.#options;
     const total = plan.files.reduce((sum, file) => sum + file.size, 0);
     this.#reporter.start('fetch', total);
     return await applyFiles({
@@ -147,6 +153,7 @@ class Restore {
       output,
       outputPath: this.#temporary,
       parallelism: Math.max(1, Math.floor(parallelism)),
+      rollbackMode,
       onSize: (bytes) => this.#checkSpace(bytes),
       onBytes: this.#reporter.add,
     });
