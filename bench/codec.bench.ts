@@ -1,0 +1,144 @@
+/**
+ * Whole files against programs that do a comparable job, all in one run: `node bench/codec.bench.ts [MB] [folder]`.
+ *
+ * A snapshot is written from a database file and read back into one; the limits are `lz4 -1 -B4`, `lz4 -d` and `cp` of the
+ * same file. Use a folder in memory (`/dev/shm`) to measure the processor rather than the disk. Spec: performance 16, P8–P10.
+ */
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  createKernel,
+  EncodePool,
+  LtxFileReader,
+  LtxFileWriter,
+  readerBytes,
+} from '../src/codec/index.ts';
+import type { LtxFileWriterOptions, LtxPageWriter } from '../src/codec/index.ts';
+import { toTxid } from '../src/formats/ltx/index.ts';
+import { present } from '../src/lib/assert.ts';
+import { systemClock } from '../src/lib/clock.ts';
+
+const megabytes = Number(process.argv[2] ?? 100);
+const parent = process.argv[3] ?? (fs.existsSync('/dev/shm') ? '/dev/shm' : tmpdir());
+const folder = fs.mkdtempSync(join(parent, 'litestream-bench-'));
+const path = (name: string): string => join(folder, name);
+const pageSize = 4096;
+const commit = (megabytes * 1e6) >>> 12;
+const ROUNDS = 5;
+
+/** Pages like those of a table: rows of words and numbers, one page in six random. Compresses by about a third. */
+function makePages(): void {
+  let seed = 1;
+  const below = (bound: number): number => {
+    seed = (Math.imul(seed, 1_103_515_245) + 12_345) & 0x7fff_ffff;
+    return (seed >>> 8) % bound;
+  };
+  const words = Array.from({ length: 1500 }, () =>
+    below(1e9)
+      .toString(36)
+      .slice(0, 2 + below(6)),
+  );
+  const file = fs.openSync(path('source'), 'w');
+  const page = Buffer.alloc(pageSize);
+  for (let pgno = 1; pgno <= commit; pgno++) {
+    for (let at = 0; at < pageSize;) {
+      const word = below(6) === 0 ? String(below(1e9)) : present(words[below(1500)], 'word');
+      at += page.write(pgno % 6 === 0 ? String.fromCharCode(below(128)) : `${word} `, at, 'latin1');
+    }
+    fs.writeSync(file, page);
+  }
+  fs.closeSync(file);
+}
+
+async function encode(open: (options: LtxFileWriterOptions) => LtxPageWriter): Promise<void> {
+  const source = fs.openSync(path('source'), 'r');
+  const target = fs.openSync(path('snapshot'), 'w');
+  const [minTxid, maxTxid] = [toTxid(1), toTxid(1)];
+  const none = { preApplyChecksum: 0n, walOffset: 0, walSize: 0, walSalt1: 0, walSalt2: 0 };
+  const writer = open({
+    header: { flags: 2, pageSize, commit, minTxid, maxTxid, timestampMs: 1, ...none, nodeId: 0n },
+    sink: (bytes, position) => void fs.writeSync(target, bytes, 0, bytes.length, position),
+  });
+  for (let pgno = 1; pgno <= commit; pgno++) {
+    if (writer.needsFlush) await writer.flush();
+    fs.readSync(source, writer.slot(), 0, pageSize, (pgno - 1) * pageSize);
+    writer.add(pgno);
+  }
+  await writer.finish();
+  fs.closeSync(source);
+  fs.closeSync(target);
+}
+
+function decode(): void {
+  const source = fs.openSync(path('snapshot'), 'r');
+  const target = fs.openSync(path('restored'), 'w');
+  const [windowBytes, pageBytes] = [256 * 1024, 256 * 1024];
+  const kernel = createKernel({ arenaBytes: 65_536 + readerBytes(windowBytes, pageBytes) });
+  const reader = new LtxFileReader({
+    kernel,
+    base: kernel.base,
+    stream: 0,
+    windowBytes,
+    pageBytes,
+  });
+  for (let state = reader.next(); state !== 'end'; state = reader.next()) {
+    if (state === 'input') {
+      const read = fs.readSync(source, reader.room());
+      if (read === 0) reader.endInput();
+      else reader.filled(read);
+      continue;
+    }
+    const position = (reader.pgnoAt(0) - 1) * pageSize;
+    fs.writeSync(target, kernel.bytes, reader.pageAt(0), reader.count * pageSize, position);
+  }
+  reader.finish();
+  fs.closeSync(source);
+  fs.closeSync(target);
+}
+
+function program(name: string, ...args: string[]): () => void {
+  return () => {
+    if (spawnSync(name, args).status !== 0) throw new Error(`${name} failed`);
+  };
+}
+
+async function main(): Promise<void> {
+  const pool = new EncodePool(systemClock);
+  const variants: readonly (readonly [string, () => void | Promise<void>])[] = [
+    ['lz4 -1 -B4', program('lz4', '-1', '-B4', '-qf', path('source'), path('lz4'))],
+    ['encode, one thread', () => encode((options) => new LtxFileWriter(options))],
+    ['encode, pool', () => encode((options) => pool.writer(options, commit))],
+    ['lz4 -d', program('lz4', '-dqf', path('lz4'), path('unlz4'))],
+    ['cp', program('cp', path('source'), path('copy'))],
+    ['decode', decode],
+  ];
+  makePages();
+  const times = new Map(variants.map(([name]) => [name, [] as number[]]));
+  for (let round = 0; round <= ROUNDS; round++) {
+    for (const [name, run] of variants) {
+      const start = performance.now();
+      await run();
+      if (round > 0) times.get(name)?.push(performance.now() - start);
+    }
+  }
+  await pool.close();
+  const median = (name: string): number => {
+    const sorted = (times.get(name) ?? []).toSorted((a, b) => a - b);
+    return present(sorted[sorted.length >> 1], `times of ${name}`);
+  };
+  const limits = ['lz4 -1 -B4', 'lz4 -d', 'cp'];
+  for (const [name] of variants) {
+    const ratios = limits.map((limit) => `${(median(name) / median(limit)).toFixed(2)} × ${limit}`);
+    process.stdout.write(
+      `${name.padEnd(20)}${median(name).toFixed(0).padStart(6)} ms  ${ratios.join('  ')}\n`,
+    );
+  }
+}
+
+try {
+  await main();
+} finally {
+  fs.rmSync(folder, { recursive: true });
+}
