@@ -37,6 +37,11 @@ export const commandTable: readonly CommandRow[] = [
     load: () => import('./commands/restore.ts'),
   },
   {
+    name: 'snapshots',
+    summary: 'list the snapshots of a replica',
+    load: () => import('./commands/snapshots.ts'),
+  },
+  {
     name: 'status',
     summary: 'show the local replication status of the databases',
     load: () => import('./commands/status.ts'),

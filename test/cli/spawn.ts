@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { TestContext } from 'node:test';
 
-const PROGRAM = fileURLToPath(new URL('../../bin/litestream', import.meta.url));
+/** The command under test. */
+export const PROGRAM: string = fileURLToPath(new URL('../../bin/litestream', import.meta.url));
 
 /** What a command left behind. */
 export interface Outcome {

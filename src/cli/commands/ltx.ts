@@ -8,10 +8,15 @@ import {
   limitPositionals,
   usageError,
 } from '../command.ts';
-import { BadFlagValue, boolFlag, type Flag, type ParsedFlags, stringFlag } from '../flags.ts';
+import { BadFlagValue, boolFlag, type Flag, parseFlags, stringFlag } from '../flags.ts';
 import { formatJson, formatTime } from '../output/format.ts';
 import { formatTable } from '../output/table.ts';
-import { replicaLogger, selectedClient, selectReplica } from '../select-replica.ts';
+import {
+  replicaLogger,
+  selectedClient,
+  selectReplica,
+  type SelectValues,
+} from '../select-replica.ts';
 
 const LEVEL_MAX = 9;
 const ALL_LEVELS: readonly number[] = Array.from({ length: LEVEL_MAX + 1 }, (_, level) => level);
@@ -30,20 +35,39 @@ const levelFlag: Flag<readonly number[]> = {
   },
 };
 
-const flags = {
+/** The flags of every command that lists files. */
+export const listFlags: {
+  readonly config: Flag<string>;
+  readonly 'no-expand-env': Flag<boolean>;
+  readonly json: Flag<boolean>;
+  readonly replica: Flag<string>;
+} = {
   ...configFlags,
   json: boolFlag('print JSON'),
-  level: levelFlag,
   replica: stringFlag('NAME', 'replica of the database (default: its first)'),
 };
 
-async function listFiles(
-  { values, positionals }: ParsedFlags<typeof flags>,
+const flags = { ...listFlags, level: levelFlag };
+
+/** What to list. */
+export interface ListRequest {
+  readonly values: SelectValues & { readonly level: readonly number[] };
+  readonly positionals: readonly string[];
+}
+
+/**
+ * The files of the replica that an argument names, level by level.
+ *
+ * @throws LitestreamError `ERR_USAGE`, `ERR_CONFIG…`, storage errors
+ */
+export async function listFiles(
+  { values, positionals }: ListRequest,
+  command: string,
   io: Io,
 ): Promise<FileInfo[]> {
   const [argument = ''] = positionals;
   if (argument === '') {
-    throw usageError('database path or replica URL required', 'litestream ltx /path/to/db');
+    throw usageError('database path or replica URL required', `litestream ${command} /path/to/db`);
   }
   limitPositionals(positionals, 1);
   const selection = await selectReplica(argument, values, io);
@@ -59,6 +83,20 @@ async function listFiles(
   return files;
 }
 
+/** Prints files as `ltx` does. */
+export function printFiles(files: readonly FileInfo[], json: boolean, io: Io): void {
+  const rows = files.map(({ level, minTxid, maxTxid, size, createdAt }) => ({
+    level,
+    min_txid: formatTxid(minTxid),
+    max_txid: formatTxid(maxTxid),
+    size,
+    timestamp: formatTime(createdAt),
+  }));
+  const header = ['level', 'min_txid', 'max_txid', 'size', 'created'];
+  const cells = rows.map((row) => Object.values(row).map(String));
+  io.stdout.write(json ? formatJson(rows) : formatTable(header, cells));
+}
+
 /** Lists the files of a replica. Spec: cli 7. */
 export const command: Command = defineCommand({
   name: 'ltx',
@@ -66,18 +104,18 @@ export const command: Command = defineCommand({
   about: 'Lists the LTX files of a replica.',
   flags,
   async run(parsed, io) {
-    const rows = (await listFiles(parsed, io)).map(
-      ({ level, minTxid, maxTxid, size, createdAt }) => ({
-        level,
-        min_txid: formatTxid(minTxid),
-        max_txid: formatTxid(maxTxid),
-        size,
-        timestamp: formatTime(createdAt),
-      }),
-    );
-    const header = ['level', 'min_txid', 'max_txid', 'size', 'created'];
-    const cells = rows.map((row) => Object.values(row).map(String));
-    io.stdout.write(parsed.values.json ? formatJson(rows) : formatTable(header, cells));
+    printFiles(await listFiles(parsed, 'ltx', io), parsed.values.json, io);
     return 0;
   },
 });
+
+const WAL_LEVELS: readonly number[] = ALL_LEVELS.filter((level) => level < LEVEL_MAX);
+
+/** `wal list REPLICA`: all levels but snapshots, unless `-level` says otherwise. Spec: cli 23.3. */
+export async function runWalList(args: readonly string[], io: Io): Promise<number> {
+  const { values, given, positionals } = parseFlags(flags, args);
+  const level = given.has('level') ? values.level : WAL_LEVELS;
+  const files = await listFiles({ values: { ...values, level }, positionals }, 'ltx', io);
+  printFiles(files, values.json, io);
+  return 0;
+}

@@ -133,6 +133,25 @@ async function restoreClient(
   }
 }
 
+/** A folder never becomes a database; everything else may, and is waited for. */
+async function refuseFolders(
+  databases: readonly ResolvedDatabase[],
+  { io }: StartContext,
+): Promise<void> {
+  for (const { path } of databases) {
+    let stat;
+    try {
+      stat = await io.fileSystem.stat('replicate:stat', path);
+    } catch {
+      // The engine says what is wrong, and tries again.
+    }
+    if (stat?.kind === 'directory') {
+      const text = `database path is a directory: ${path}. Give the path of the database file, or use 'dir' in the configuration`;
+      throw new LitestreamError('ERR_DB_INVALID', text, { details: { path } });
+    }
+  }
+}
+
 async function openStore(
   databases: readonly ResolvedDatabase[],
   context: StartContext,
@@ -207,6 +226,7 @@ export async function start(context: StartContext): Promise<Store> {
     logger.log('info', 'found databases in directory', { dir, count, watch });
   }
   warnAbout(databases, context);
+  await refuseFolders(databases, context);
   const store = await openStore(databases, context);
   if (!config.retentionEnabled) {
     const message = 'retention disabled; cloud provider lifecycle policies must handle retention';
