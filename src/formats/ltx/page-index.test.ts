@@ -10,7 +10,6 @@ import {
   pageIndexLength,
   putUvarint,
   writePageIndex,
-  type FrameList,
 } from './index.ts';
 import { UvarintReader, uvarintLength } from './varint.ts';
 
@@ -100,23 +99,6 @@ describe('page index', () => {
         assert.deepEqual(encodePageIndex(index), bytes);
       }),
     );
-  });
-
-  test('holds more than 2^24 pages and offsets above 4 GiB', () => {
-    const length = 2 ** 24 + 5;
-    const size = 4096 + 26;
-    const frameList: FrameList = { length, pgnoAt: (at) => 2 * at + 1, sizeAt: () => size };
-    const bytes = encodePageIndex(frameList);
-    const end = 100 + length * size;
-    assert.ok(end > 2 ** 32);
-    const index = decodePageIndex(bytes, end + 6);
-    assert.equal(index.length, length);
-    for (const at of [0, 1, 2 ** 20 + 3, 2 ** 24 - 1, 2 ** 24, length - 1]) {
-      assert.equal(index.find(2 * at + 1), at);
-      assert.equal(index.find(2 * at + 2), -1);
-      assert.equal(index.offsetAt(at), 100 + at * size);
-      assert.equal(index.sizeAt(at), size);
-    }
   });
 
   test('a table grows past its chunks without losing an entry', () => {

@@ -5,7 +5,14 @@ import { damaged } from './damage.ts';
 import type { FrameList } from './frame-table.ts';
 import { LTX_HEADER_SIZE, LTX_TRAILER_SIZE } from './header.ts';
 import { PAGE_HEADER_SIZE, PAGE_SIZE_PREFIX } from './page-header.ts';
-import { putUvarint, UVARINT_MAX, UvarintReader, uvarintLength } from './varint.ts';
+import {
+  putUvarint,
+  readUvarint,
+  UVARINT_MAX,
+  UvarintReader,
+  uvarintLength,
+  type Cursor,
+} from './varint.ts';
 
 /** Bytes of the index size behind the entries. */
 export const INDEX_SIZE_SIZE = 8;
@@ -177,7 +184,8 @@ const FIELDS = ['pgno', 'offset', 'size'] as const;
 /** Entries of an index: every value ends in one byte below 0x80. */
 function countEntries(bytes: Uint8Array): number {
   let ends = 0;
-  for (const byte of bytes) ends += 1 - (byte >>> 7);
+  // An index has up to hundreds of megabytes: `for … of` takes ten times as long.
+  for (let at = 0; at < bytes.length; at++) ends += 1 - (bytes[at]! >>> 7);
   return Math.floor(Math.max(0, ends - 1) / FIELDS.length);
 }
 
@@ -185,8 +193,7 @@ function countEntries(bytes: Uint8Array): number {
 class IndexParser {
   readonly #bytes: Uint8Array;
   readonly #base: number;
-  readonly #reader = new UvarintReader();
-  #at = 0;
+  readonly #cursor: Cursor = { at: 0 };
 
   constructor(bytes: Uint8Array, base: number) {
     this.#bytes = bytes;
@@ -216,8 +223,12 @@ class IndexParser {
     offsets[count] = expected;
     const end = this.#next('pgno');
     if (end !== 0) this.#fail('pgno', 'the terminator 0', end);
-    if (this.#at !== this.#bytes.length) {
-      this.#fail('terminator', `at byte ${this.#base + this.#bytes.length - 1}`, this.#at - 1);
+    if (this.#cursor.at !== this.#bytes.length) {
+      this.#fail(
+        'terminator',
+        `at byte ${this.#base + this.#bytes.length - 1}`,
+        this.#cursor.at - 1,
+      );
     }
     if (expected + PAGE_HEADER_SIZE !== this.#base) {
       this.#fail('size', `frames up to byte ${this.#base - PAGE_HEADER_SIZE}`, expected);
@@ -226,20 +237,28 @@ class IndexParser {
   }
 
   #next(field: (typeof FIELDS)[number]): number {
-    const start = this.#at;
-    while (this.#at < this.#bytes.length) {
-      if (!this.#reader.push(this.#bytes[this.#at++]!)) continue;
-      if (this.#reader.invalid) this.#fail(field, 'a value below 2^53 in shortest form', 'another');
-      return this.#reader.value;
+    const value = readUvarint(this.#bytes, this.#cursor);
+    return value >= 0 ? value : this.#explain(field);
+  }
+
+  /** Why there is no value at the cursor. */
+  #explain(field: string): never {
+    const reader = new UvarintReader();
+    const start = this.#cursor.at;
+    for (let at = start; at < this.#bytes.length; at++) {
+      if (reader.push(this.#bytes[at]!)) {
+        this.#fail(field, 'a value below 2^53 in shortest form', 'another');
+      }
     }
-    return this.#fail(field, 'a whole value', this.#at === start ? 'EOF' : 'unexpected EOF');
+    const empty = start === this.#bytes.length;
+    return this.#fail(field, 'a whole value', empty ? 'EOF' : 'unexpected EOF');
   }
 
   #fail(field: string, expected: string | number, found: string | number): never {
     const text = typeof found === 'string' ? found : 'page index disagrees with the page frames';
     throw damaged(`read page index: read page index ${field}: ${text}`, {
       field: `page index ${field}`,
-      offset: this.#base + this.#at,
+      offset: this.#base + this.#cursor.at,
       expected,
       found,
     });

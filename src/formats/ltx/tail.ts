@@ -7,7 +7,7 @@ import { CHECKSUM_FLAG, LTX_HEADER_SIZE, LTX_TRAILER_SIZE, type LtxHeader } from
 import { readU64 } from './page-header.ts';
 import { INDEX_SIZE_SIZE } from './page-index.ts';
 import { decodeTrailer, validateTrailer, type LtxTrailer } from './trailer.ts';
-import { UvarintReader } from './varint.ts';
+import { readUvarint, UvarintReader, type Cursor } from './varint.ts';
 
 const FIELDS = ['pgno', 'offset', 'size'] as const;
 const CHECKSUM_SIZE = 8;
@@ -38,6 +38,7 @@ export interface TailStart {
 export class TailReader {
   readonly #start: TailStart;
   readonly #varint = new UvarintReader();
+  readonly #cursor: Cursor = { at: 0 };
   /** Index size and trailer. */
   readonly #fixed = new Uint8Array(FIXED_SIZE);
   /** While draining: the last bytes, which are not hashed because they may be the file checksum. */
@@ -113,6 +114,16 @@ export class TailReader {
     const varint = this.#varint;
     let at = 0;
     while (at < chunk.length && this.#state === 'index') {
+      if (varint.partial === 0) {
+        this.#cursor.at = at;
+        const value = readUvarint(chunk, this.#cursor);
+        if (value >= 0) {
+          at = this.#cursor.at;
+          this.#value(value, false, at);
+          continue;
+        }
+      }
+      // The value goes on in the next piece, or is invalid.
       if (varint.push(chunk[at++]!)) this.#value(varint.value, varint.invalid, at);
     }
     this.#start.crc.update(chunk.subarray(0, at));

@@ -19,13 +19,44 @@ export function uvarintLength(value: number): number {
  * @returns the position behind the last byte
  */
 export function putUvarint(target: Uint8Array, at: number, value: number): number {
-  while (value >= 0x80) {
-    // The low seven bits of a double: `%` is exact up to 2^53, `&` would wrap at 2^32.
+  // The low seven bits of a double: `%` is exact up to 2^53, `&` would wrap at 2^32.
+  while (value > 0x7fff_ffff) {
     target[at++] = (value % 0x80) | 0x80;
     value = Math.floor(value / 0x80);
   }
+  while (value >= 0x80) {
+    target[at++] = value | 0x80;
+    value >>>= 7;
+  }
   target[at++] = value;
   return at;
+}
+
+/** A position in bytes, moved by {@link readUvarint}. */
+export interface Cursor {
+  at: number;
+}
+
+/**
+ * Reads one uvarint at the cursor and moves the cursor behind it. The fast way: −1, and the cursor stays, if the bytes
+ * end before the value does or {@link UvarintReader} would call it invalid.
+ */
+export function readUvarint(bytes: Uint8Array, cursor: Cursor): number {
+  let { at } = cursor;
+  const end = Math.min(bytes.length, at + UVARINT_MAX - 1);
+  let value = 0;
+  let scale = 1;
+  while (at < end) {
+    const byte = bytes[at++]!;
+    value += (byte & 0x7f) * scale;
+    if (byte < 0x80) {
+      if ((byte === 0 && scale > 1) || value > Number.MAX_SAFE_INTEGER) return -1;
+      cursor.at = at;
+      return value;
+    }
+    scale *= 0x80;
+  }
+  return -1;
 }
 
 /**
