@@ -308,7 +308,7 @@ function fuzz(target: Target, iterations: number, seed: number): number {
   return refused;
 }
 
-describe('damaged input', () => {
+describe('I4: damaged input', () => {
   const { stackTraceLimit } = Error;
   before(() => {
     // Nearly every input ends in an error: its stack would take most of the time.

@@ -125,7 +125,7 @@ describe('LTX decoder, cut files', () => {
     [153, 167, 'close reader: unexpected EOF'],
   ];
 
-  test('every cut of a file with a block has the text of the reference', () => {
+  test('I3: every cut of a file with a block has the text of the reference', () => {
     for (const [from, to, text] of texts) {
       for (let size = from; size <= to; size++) {
         const { code, message, details } = caught(() => verifyLtxFile(a.subarray(0, size)));
@@ -137,7 +137,7 @@ describe('LTX decoder, cut files', () => {
     assert.equal(verifyLtxFile(a).size, 168);
   });
 
-  test('every cut of a file with an LZ4 frame is reported as a cut', () => {
+  test('I3: every cut of a file with an LZ4 frame is reported as a cut', () => {
     const bytes = vector('a-frame');
     for (let size = 0; size < bytes.length; size++) {
       const { code, message } = caught(() => verifyLtxFile(bytes.subarray(0, size)));
@@ -167,7 +167,7 @@ describe('LTX decoder, cut files', () => {
 
 describe('LTX decoder, damaged files', () => {
   for (const name of ['a', 'a-frame', 'b', 'c', 'd-compacted', 'deletion']) {
-    test(`${name}: every flipped bit is noticed or changes nothing`, () => {
+    test(`I1: every flipped bit of ${name} is noticed or changes nothing`, () => {
       const bytes = vector(name);
       const whole = decodeLtxFile(bytes);
       let noticed = 0;
@@ -400,7 +400,7 @@ describe('LTX decoder, pieces', () => {
     }
   });
 
-  test('any cuts give the same as at once', () => {
+  test('I2: any cuts give the same as at once', () => {
     const block = encodeLtxFile(makeSnapshot(9));
     const frames = encodeLtxFile(makeSnapshot(9), { payload: 'frame' });
     const whole = [decodeLtxFile(block), decodeLtxFile(frames)];
@@ -417,7 +417,7 @@ describe('LTX decoder, pieces', () => {
     );
   });
 
-  test('any cuts of a damaged file give the same error as at once', () => {
+  test('I2: any cuts of a damaged file give the same error as at once', () => {
     const bytes = encodeLtxFile(makeSnapshot(4));
     fc.assert(
       fc.property(
