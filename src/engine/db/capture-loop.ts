@@ -35,6 +35,16 @@ export interface CaptureLoopInit {
   readonly onPublished: (txid: Txid) => void;
 }
 
+/** A database as of one transaction, readable until it is released. */
+export interface SnapshotView {
+  readonly txid: Txid;
+  readonly pageSize: number;
+  /** Every page; read it from start to end. */
+  readonly transaction: Transaction;
+  /** Must be called, whatever happens: checkpoints wait for it. */
+  release(): void;
+}
+
 /**
  * Drives one session: what to do in one turn, and when the next one is due. Runs under the database's lock; only the writing
  * of transaction files goes on beside it.
@@ -55,6 +65,8 @@ export class CaptureLoop {
   #ratedAt: number;
   #ratedFrames = 0;
   #foundFrames = true;
+  /** Snapshots that read from the database file: no checkpoint may change it meanwhile. */
+  #views = 0;
 
   constructor(init: CaptureLoopInit) {
     this.#init = init;
@@ -98,7 +110,10 @@ export class CaptureLoop {
    * @throws ContinuityLost, LitestreamError
    */
   async pass(force: boolean, signal: AbortSignal): Promise<void> {
-    this.#publisher.retry();
+    if (this.#publisher.failure !== undefined) {
+      this.#publisher.retry();
+      await this.#publisher.settled();
+    }
     const stat = identify(this.#session.live.walPath);
     if (!force && this.#unchanged(stat)) {
       this.#foundFrames = false;
@@ -109,7 +124,6 @@ export class CaptureLoop {
     await this.#publish(force);
     await this.#checkpoint(signal);
     if (force) await this.#publisher.settled();
-    else if (this.#publisher.failure !== undefined) throw this.#publisher.failure;
     await this.#closeSpares();
   }
 
@@ -150,6 +164,23 @@ export class CaptureLoop {
     this.#publisher.setLastTxid(lastTxid, 0);
     await this.restart(why);
     await this.#publisher.settled();
+  }
+
+  /**
+   * Writes everything captured, then fixes the database's state at that position for a snapshot. No checkpoint runs until
+   * {@link SnapshotView.release}. Undefined while there is nothing.
+   */
+  async view(): Promise<SnapshotView | undefined> {
+    await this.#flush();
+    const transaction = await this.#session.view();
+    if (transaction === undefined || this.lastTxid === 0n) return undefined;
+    this.#views++;
+    let open = true;
+    const release = (): void => {
+      if (open) this.#views--;
+      open = false;
+    };
+    return { txid: this.lastTxid, pageSize: this.#session.live.pageSize, transaction, release };
   }
 
   /** Waits for the file that is being written and closes the database; its WAL stays. */
@@ -268,6 +299,7 @@ export class CaptureLoop {
   async #checkpoint(signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#init.ports;
     const { options } = this.#init;
+    if (this.#views > 0) return;
     const pending = this.#checkpointer.pending(this.#session);
     if (!this.#schedule.due(pending, clock.monotonic())) return;
     const startedAt = clock.monotonic();

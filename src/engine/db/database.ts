@@ -8,7 +8,7 @@ import type { Logger } from '../../telemetry/index.ts';
 import { FailureLog } from '../failure-log.ts';
 import type { DatabaseOptions, Ports } from '../options.ts';
 import { findHoles, Replica, type ReplicaHistory } from '../replica/replica.ts';
-import { CaptureLoop } from './capture-loop.ts';
+import { CaptureLoop, type SnapshotView } from './capture-loop.ts';
 import { LocalFiles, ownershipOf } from './local-files.ts';
 import { openSession } from './opener.ts';
 import { ContinuityLost } from './session.ts';
@@ -96,6 +96,17 @@ export class Database {
   async sync(signal?: AbortSignal): Promise<Txid> {
     await this.#executor.run(() => this.#pass(true), signal);
     return this.txid;
+  }
+
+  /**
+   * Captures everything committed until now and gives a view of the database at that position, for a snapshot. Undefined if
+   * there is no database, or nothing in it. The view has to be released.
+   */
+  async view(signal?: AbortSignal): Promise<SnapshotView | undefined> {
+    return this.#executor.run(async () => {
+      await this.#pass(true);
+      return this.#capture?.view();
+    }, signal);
   }
 
   /** Uploads everything up to `txid` to one replica. @throws LitestreamError */

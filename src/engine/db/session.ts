@@ -271,10 +271,49 @@ export class CaptureSession {
     return transaction;
   }
 
+  /**
+   * The database as of the captured position, as a transaction of its own that leaves the session as it is. Everything captured
+   * must have been frozen, and no checkpoint of ours may run until it is encoded: then nobody can move a newer page into the
+   * database file. Undefined while the database has no page.
+   *
+   * @throws ContinuityLost if the WAL restarts again and again meanwhile
+   */
+  async view(): Promise<Transaction | undefined> {
+    assert(this.pages === 0, 'everything captured is frozen');
+    const { live } = this;
+    const at = this.capture.position;
+    const batch = new PageBatch(live.pageSize);
+    const capture = new WalCapture(live.wal(), live.pageSize);
+    const readPage = (pgno: number, target: Uint8Array): void => live.readPage(pgno, target);
+    // A reader of the position's generation notices by itself if that one has ended: then all of it is in the database file.
+    const reader = this.capture.reader(readPage);
+    const whole = at !== undefined && (await capture.replay(batch, WAL_HEADER_SIZE, at.offset));
+    const commit = this.previousCommit;
+    if (commit === 0) return undefined;
+    const ended = reader.ended();
+    if (at !== undefined && !whole && !ended)
+      throw new ContinuityLost('wal overwritten by another process');
+    return fullTransaction({
+      batch: whole ? batch : new PageBatch(live.pageSize),
+      reader,
+      readPage,
+      commit,
+      range: lastFrame(at, this.capture.frameSize),
+      reason: { reason: '', level: 'info' },
+    });
+  }
+
   #reset(previousCommit: number): void {
     this.previousCommit = previousCommit;
     this.#batch = new PageBatch(this.live.pageSize);
     this.#range = undefined;
     this.#reader = undefined;
   }
+}
+
+/** The place in the WAL that a snapshot stands for: its last frame. Spec: formats 2.22. */
+function lastFrame(at: WalPosition | undefined, frameSize: number): WalRange {
+  const offset = Math.max(WAL_HEADER_SIZE, (at?.offset ?? 0) - frameSize);
+  const size = Math.max(0, (at?.offset ?? offset) - offset);
+  return { offset, size, salt1: at?.salt1 ?? 0, salt2: at?.salt2 ?? 0 };
 }

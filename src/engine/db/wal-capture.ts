@@ -158,9 +158,14 @@ export class WalCapture {
       return { kind: 'lost', reason: 'wal overwritten by another process' };
     }
     const start = this.frames;
-    this.#checkOpenTransaction();
     const window = Math.min(this.#windowFrames, framesMax);
-    const scanned = this.#readWindow(batch, gather, window);
+    const open = this.#openTransactionHolds();
+    let scanned = this.#readWindow(batch, gather, window);
+    if (scanned === 0 && open) {
+      // It may have been rolled back and partly overwritten, its old end still in place: read it again.
+      this.#openCount = 0;
+      scanned = this.#readWindow(batch, gather, window);
+    }
     const kind = scanned < window ? 'end' : 'more';
     return { kind, frames: this.frames - start };
   }
@@ -266,12 +271,13 @@ export class WalCapture {
     }
   }
 
-  /** Forgets the open transaction if it was rolled back and overwritten. */
-  #checkOpenTransaction(): void {
+  /** True if an open transaction is known. Forgets it if its end was overwritten (rolled back, or checksums rewritten). */
+  #openTransactionHolds(): boolean {
     const at = this.#position;
-    if (this.#openCount === 0 || at === undefined) return;
+    if (this.#openCount === 0 || at === undefined) return false;
     const end = at.offset + this.#openCount * this.#frameSize;
     if (!this.#frameEndsWith(end, this.#openChecksum1, this.#openChecksum2)) this.#openCount = 0;
+    return this.#openCount > 0;
   }
 
   /** True if the frame that ends at `end` carries the generation's salts and this cumulative checksum. */
