@@ -22,7 +22,7 @@ const THREAD = new URL(
 
 const TICK_MS = 100;
 /** Written pages go to the disk while more are decoded, so that little is left for the sync at the end. */
-const SYNC_BYTES = 64 << 20;
+const SYNC_BYTES = 256 << 20;
 
 export interface ThreadsOptions {
   /** Runs of all files in plan order. */
