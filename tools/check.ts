@@ -22,7 +22,7 @@ interface Step {
 const GRAPH = ['depcruise', '--config', '.dependency-cruiser.mjs', '--output-type', 'err', 'src'];
 
 /** What a full machine has; CI has to have it. */
-export const CI_REQUIRED = 'unit,tools,integration,cli,interop,reference';
+export const CI_REQUIRED = 'tools,cli,interop,reference';
 
 const STEPS: readonly Step[] = [
   { name: 'format', from: 'static', command: ['prettier', '--check', '--log-level', 'warn', '.'] },
