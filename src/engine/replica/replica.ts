@@ -166,7 +166,7 @@ export class Replica {
         if (!this.#behind) await this.#waitForWork(signal);
         await this.#keepSpacing(signal);
       } catch (error) {
-        if (signal.aborted) return;
+        if (signal.aborted || isLitestreamError(error, 'ERR_ABORTED')) return;
         await this.#backOff(error, signal);
       }
     }
@@ -251,11 +251,6 @@ export class Replica {
     });
     return info;
   }
-}
-
-/** True if an upload ended because it was told to. */
-export function wasAborted(error: unknown): boolean {
-  return isLitestreamError(error, 'ERR_ABORTED');
 }
 
 /** Which of the database's own files a replica lacks below its newest one: lost objects, to be uploaded again. */

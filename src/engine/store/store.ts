@@ -31,6 +31,8 @@ export class Store {
   readonly #ports: Ports;
   readonly #logger: Logger;
   readonly #worker: CheckpointWorker;
+  /** Databases that would overwrite another one's backup. */
+  #conflicts: ReadonlyMap<string, LitestreamError> = new Map();
   #closed = false;
 
   constructor(options: StoreOptions, ports: Ports) {
@@ -51,7 +53,12 @@ export class Store {
    */
   open(signal?: AbortSignal): Promise<void> {
     throwIfAborted(signal);
-    checkDistinct(this.#options.databases);
+    checkFiles(this.#options.databases);
+    const conflicts = sharedPlaces(this.#options.databases);
+    // A daemon would go on with half of its databases for ever; a single pass backs up what it can and then fails.
+    const [first] = conflicts.values();
+    if (this.#options.monitors && first !== undefined) throw first;
+    this.#conflicts = conflicts;
     if (this.#options.monitors) for (const database of this.databases) database.start();
     return Promise.resolve();
   }
@@ -66,6 +73,8 @@ export class Store {
     if (database === undefined) {
       throw new LitestreamError('ERR_DB_NOT_FOUND', `database not found: ${path}`);
     }
+    const conflict = this.#conflicts.get(path);
+    if (conflict !== undefined) throw wrapError(`sync database ${path}`, conflict);
     let txid: Txid;
     try {
       txid = await database.sync(signal);
@@ -110,6 +119,7 @@ export class Store {
     database: Database,
     interrupt: AbortSignal | undefined,
   ): Promise<LitestreamError | undefined> {
+    if (this.#conflicts.has(database.options.path)) return undefined;
     let failure: LitestreamError | undefined;
     const note = (error: unknown): void => {
       failure ??= wrapError('close db', error);
@@ -147,32 +157,46 @@ export class Store {
   }
 }
 
-/** Refuses configurations that would destroy a backup: nothing has been touched yet. Spec: failures OPS-19, OPS-20. */
-function checkDistinct(databases: readonly DatabaseOptions[]): void {
+/** One file, or one metadata folder, under two entries: nothing has been touched yet. Spec: failures OPS-20. */
+function checkFiles(databases: readonly DatabaseOptions[]): void {
   const files = new Map<string, string>();
-  const places = new Map<string, string>();
-  const claim = (taken: Map<string, string>, key: string, path: string, text: string): void => {
-    const other = taken.get(key);
-    if (other !== undefined) {
-      throw new LitestreamError('ERR_CONFIG', text.replace('%a', other).replace('%b', path), {
-        details: { path, other },
-      });
-    }
-    taken.set(key, path);
-  };
-  for (const { path, metaPath, replicas } of databases) {
+  const metas = new Map<string, string>();
+  for (const { path, metaPath } of databases) {
     const found = identify(path);
     const file = found === undefined ? path : `${found.dev}:${found.ino}`;
-    claim(files, file, path, 'databases %a and %b are the same file; list it once');
-    claim(
-      places,
-      `meta:${metaPath}`,
-      path,
-      `databases %a and %b would share meta-path ${metaPath}; give each its own`,
-    );
+    const twin = claim(files, file, path);
+    if (twin !== undefined) {
+      throw conflict(path, twin, `databases ${twin} and ${path} are the same file; list it once`);
+    }
+    const other = claim(metas, metaPath, path);
+    if (other === undefined) continue;
+    const text = `meta-path collision: databases ${other} and ${path} would share meta-path ${metaPath}`;
+    throw conflict(path, other, `${text}, causing replication state corruption; give each its own`);
+  }
+}
+
+/** Databases that would write to a place that an earlier one has, by path. Spec: failures OPS-19. */
+function sharedPlaces(databases: readonly DatabaseOptions[]): Map<string, LitestreamError> {
+  const places = new Map<string, string>();
+  const conflicts = new Map<string, LitestreamError>();
+  for (const { path, replicas } of databases) {
     for (const { client } of replicas) {
-      const text = `databases %a and %b would share replica ${client.location}; give each its own path`;
-      claim(places, `${client.type}:${client.location}`, path, text);
+      const other = claim(places, `${client.type}:${client.location}`, path);
+      if (other === undefined) continue;
+      const text = `databases ${other} and ${path} share replica ${client.location}; give each its own path`;
+      conflicts.set(path, conflict(path, other, text));
     }
   }
+  return conflicts;
+}
+
+/** Who has the key already; claims it otherwise. */
+function claim(taken: Map<string, string>, key: string, path: string): string | undefined {
+  const other = taken.get(key);
+  if (other === undefined) taken.set(key, path);
+  return other;
+}
+
+function conflict(path: string, other: string, text: string): LitestreamError {
+  return new LitestreamError('ERR_CONFIG', text, { details: { path, other } });
 }
