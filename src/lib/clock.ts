@@ -6,6 +6,8 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 /** Handle of a pending {@link Clock.timer}. */
 export interface TimerHandle {
   cancel(): void;
+  /** Lets the process end before the timer fires. Does nothing to clocks that do not keep it alive. */
+  unref?(): void;
 }
 
 /**
@@ -28,15 +30,23 @@ export const systemClock: Clock = {
   timer(ms, callback) {
     const due = performance.now() + Math.max(0, ms);
     let handle: NodeJS.Timeout;
+    let keepsAlive = true;
     const arm = (): void => {
       const left = due - performance.now();
       handle =
         left > TIMER_MS_MAX
           ? setTimeout(arm, TIMER_MS_MAX)
           : setTimeout(callback, Math.max(0, left));
+      if (!keepsAlive) handle.unref();
     };
     arm();
-    return { cancel: () => clearTimeout(handle) };
+    return {
+      cancel: () => clearTimeout(handle),
+      unref: () => {
+        keepsAlive = false;
+        handle.unref();
+      },
+    };
   },
 };
 
@@ -50,6 +60,11 @@ export function abortError(signal?: AbortSignal): LitestreamError {
 /** @throws LitestreamError `ERR_ABORTED` if the signal has fired. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw abortError(signal);
+}
+
+/** True if the signal has fired by now. A function, because a property is taken for unchanged across an `await`. */
+export function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true;
 }
 
 /**

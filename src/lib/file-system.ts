@@ -1,6 +1,7 @@
 import { constants, type BigIntStats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { type FileTime, setExactTimes } from './exact-times.ts';
 import { isMissing, osError, osErrorCode } from './os-error.ts';
 
 /** What a caller may want to know about a path. */
@@ -66,6 +67,11 @@ export interface FileSystem {
   copy(label: string, from: string, to: string): Promise<void>;
   /** Bytes a normal user may still write on the path's file system. */
   freeBytes(label: string, path: string): Promise<number>;
+  /**
+   * Sets access and modification time of existing files to the very millisecond where the platform can, which
+   * {@link OpenFile.setTimes} misses by a fraction of a microsecond. Best effort: never throws, passes missing files over.
+   */
+  setExactTimes(label: string, entries: readonly FileTime[]): Promise<void>;
 }
 
 const FLAGS: Readonly<Record<OpenMode, number>> = {
@@ -253,5 +259,8 @@ export const nodeFileSystem: FileSystem = {
   async freeBytes(_label, path) {
     const stats = await call('statfs', path, () => fs.statfs(path));
     return stats.bavail * stats.bsize;
+  },
+  async setExactTimes(_label, entries) {
+    await setExactTimes(entries);
   },
 };

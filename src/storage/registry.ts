@@ -31,9 +31,9 @@ type Opener = (settings: ReplicaSettings, options: ReplicaClientOptions) => Prom
 
 /** Providers are imported when they are first used: `litestream version` loads none. */
 const PROVIDERS: Readonly<Partial<Record<ReplicaType, Opener>>> = {
-  async file(settings, { fileSystem, ownership }) {
+  async file(settings, { fileSystem, clock, ownership }) {
     const { FileReplicaClient } = await import('./providers/file/index.ts');
-    return new FileReplicaClient({ path: settings.path, fileSystem, ownership });
+    return new FileReplicaClient({ path: settings.path, fileSystem, clock, ownership });
   },
 };
 

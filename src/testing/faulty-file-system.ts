@@ -1,3 +1,4 @@
+import type { FileTime } from '../lib/exact-times.ts';
 import type { FileStat, FileSystem, OpenFile, OpenMode, Ownership } from '../lib/file-system.ts';
 import { osError } from '../lib/os-error.ts';
 
@@ -112,6 +113,11 @@ export class FaultyFileSystem implements FileSystem {
 
   freeBytes(label: string, path: string): Promise<number> {
     return this.run(label, path, () => this.#inner.freeBytes(label, path));
+  }
+
+  /** Neither recorded nor failed: it runs in the background at a time that no test can count on. */
+  async setExactTimes(label: string, entries: readonly FileTime[]): Promise<void> {
+    if (!this.#crashed) await this.#inner.setExactTimes(label, entries);
   }
 
   /** Carries out one call, or the fault that is due. */

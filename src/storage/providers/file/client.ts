@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import { formatTxid, matchFileName, type Txid } from '../../../formats/ltx/index.ts';
-import { throwIfAborted } from '../../../lib/clock.ts';
+import { type Clock, throwIfAborted } from '../../../lib/clock.ts';
 import { LitestreamError } from '../../../lib/errors.ts';
 import type { FileStat, FileSystem, OpenFile, Ownership } from '../../../lib/file-system.ts';
 import { Mutex } from '../../../lib/mutex.ts';
@@ -20,6 +20,7 @@ import { joinPath, layoutFor } from '../../layouts.ts';
 import { abortable, mapOrdered } from '../../streams.ts';
 import { BufferedWriter } from './buffered-writer.ts';
 import { onDisk, storageError } from './errors.ts';
+import { type ExactTimes, exactTimes } from './exact-times.ts';
 
 const LAYOUT = layoutFor('file');
 const READ_CHUNK_SIZE = 512 * 1024;
@@ -32,6 +33,8 @@ export interface FileReplicaOptions {
   /** The replica's folder. A relative one is taken from the working directory, once. */
   readonly path: string;
   readonly fileSystem: FileSystem;
+  /** Default: file times stay up to half a microsecond late, see {@link ExactTimes}. */
+  readonly clock?: Clock | undefined;
   /**
    * Asked before each write. Default: files 0600, folders 0700, owner of the process. Folders that exist are left as they
    * are.
@@ -79,6 +82,7 @@ export class FileReplicaClient implements ReplicaClient {
   readonly #root: string;
   readonly #fs: FileSystem;
   readonly #ownership: () => ReplicaOwnership | Promise<ReplicaOwnership>;
+  readonly #exactTimes: ExactTimes | undefined;
   /** Folders whose names in their parents are known to be durable. */
   readonly #durable = new Set<string>();
 
@@ -87,6 +91,8 @@ export class FileReplicaClient implements ReplicaClient {
     this.location = this.#root;
     this.#fs = options.fileSystem;
     this.#ownership = options.ownership ?? (() => ({}));
+    const { fileSystem, clock } = options;
+    this.#exactTimes = clock === undefined ? undefined : exactTimes(fileSystem, clock);
   }
 
   /** Creates nothing. Fails if the path, or what would be its parent, is no folder. */
@@ -149,6 +155,7 @@ export class FileReplicaClient implements ReplicaClient {
     throwIfAborted(signal);
     const path = this.localPath(key);
     const createdAt = await takingTurns(path, signal, () => this.#publish(path, source, signal));
+    this.#exactTimes?.announce(path, createdAt);
     const { level, minTxid, maxTxid } = key;
     return { level, minTxid, maxTxid, size: source.size, createdAt };
   }
@@ -176,8 +183,9 @@ export class FileReplicaClient implements ReplicaClient {
     return LAYOUT.fileKey(this.#root, key);
   }
 
-  close(): Promise<void> {
-    return Promise.resolve();
+  /** Waits for file times that are still to be put in place, a few seconds at most. */
+  async close(): Promise<void> {
+    await this.#exactTimes?.drain();
   }
 
   async #openForReading(path: string, key: FileKey): Promise<OpenFile> {
