@@ -34,7 +34,8 @@ export function osErrorCode(error: unknown): string | undefined {
     const { errno } = error.details;
     return typeof errno === 'string' ? errno : osErrorCode(error.cause);
   }
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string')
+    return error.code;
   return undefined;
 }
 
@@ -64,7 +65,11 @@ export function osError(operation: string, path: string, error: unknown): Litest
   if (error instanceof LitestreamError) return error;
   const errno = osErrorCode(error);
   const text =
-    errno === undefined ? (error instanceof Error ? error.message : String(error)) : osErrorText(errno);
+    errno === undefined
+      ? error instanceof Error
+        ? error.message
+        : String(error)
+      : osErrorText(errno);
   const code: ErrorCode = isDiskFull(error) ? 'ERR_DISK_FULL' : 'ERR_IO';
   return new LitestreamError(code, `${operation} ${path}: ${text}`, {
     cause: error,
