@@ -125,7 +125,7 @@ const designs: Rule = (files) => {
     }));
 };
 
-const NUMBER = /\bI\d+\b/g;
+const NUMBER = /\b[CEI]\d+\b/g;
 
 /** Invariants are declared at the start of a table row, a list item or a heading, and named by tests of the folder or in test/. */
 const invariants: Rule = (files) => {
@@ -133,7 +133,9 @@ const invariants: Rule = (files) => {
   return designed.flatMap(({ path, text }) => {
     const folder = `${posix.dirname(path)}/`;
     const declared = new Set(
-      [...text.matchAll(/^(?:\|\s*|[-*]\s+|#+\s+)(?:\*\*)?(I\d+)\b/gm)].map((found) => found[1]),
+      [...text.matchAll(/^(?:\|\s*|[-*]\s+|#+\s+)(?:\*\*)?([CEI]\d+)\b/gm)].map(
+        (found) => found[1],
+      ),
     );
     const mentions = (inside: (path: string) => boolean): Set<string> =>
       new Set(

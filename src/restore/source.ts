@@ -173,11 +173,6 @@ class RemoteReader implements RangeReader {
   }
 }
 
-/** True if the replica's files can be read by position at no cost. */
-export function isLocal(client: ReplicaClient): boolean {
-  return client.localPath !== undefined;
-}
-
 /** A reader of `[offset, offset + size)`. Nothing is opened before the first read. */
 export function openRange(
   context: SourceContext,

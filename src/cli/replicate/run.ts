@@ -155,7 +155,7 @@ async function close(store: Store, { logger, signals }: Session): Promise<void> 
 async function runSession(session: Session): Promise<void> {
   const { logger } = session;
   let opened: Store | undefined;
-  let failure: unknown;
+  let failure: Error | undefined;
   try {
     const store = await startUnlessStopped(session, (created) => {
       opened = created;
@@ -163,7 +163,7 @@ async function runSession(session: Session): Promise<void> {
     if (typeof store === 'string') logSignal(store, logger);
     else await work(session, store);
   } catch (error) {
-    failure = error;
+    failure = error instanceof Error ? error : new Error(String(error));
   }
   if (opened !== undefined) {
     await close(opened, session);

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
-import { abortError, sleep } from '../../lib/clock.ts';
+import { abortError, isAborted, sleep } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
 import { identify, type CheckpointWorker } from '../../sqlite/index.ts';
@@ -135,7 +135,7 @@ export class Database {
         this.#failures.succeeded();
         await this.#waker.wait(this.#capture?.nextWaitMs(this.#waker) ?? this.#missingPollMs());
       } catch (error) {
-        if (signal.aborted) return;
+        if (isAborted(signal)) return;
         await this.#backOff(error, signal);
       }
     }

@@ -3,7 +3,6 @@ import {
   formatFileName,
   LtxDecoder,
   matchFileName,
-  toTxid,
   type LtxHeader,
   type Txid,
 } from '../../formats/ltx/index.ts';
@@ -19,12 +18,6 @@ const READ_BYTES = 256 * 1024;
 export interface LocalOwnership {
   readonly file: Ownership;
   readonly directory: Ownership;
-}
-
-/** A level-0 file of the metadata folder. */
-export interface LocalFile {
-  readonly txid: Txid;
-  readonly path: string;
 }
 
 /** Receives the pages of a file while it is verified; the image is valid during the call only. */
@@ -232,6 +225,3 @@ export async function ownershipOf(fs: FileSystem, path: string): Promise<LocalOw
     },
   };
 }
-
-/** The first TXID. */
-export const FIRST_TXID: Txid = toTxid(1n);

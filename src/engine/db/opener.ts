@@ -97,7 +97,8 @@ async function begin(
   }
   const opened = await beginFull(live, start, proof.why, proof.header);
   if (proof.comparable === undefined || opened.first === undefined) return opened;
-  const same = await holdsSame(live, opener.files, start.anchor, opened.first, proof.comparable);
+  if (proof.comparable.commit !== opened.first.commit) return opened;
+  const same = await holdsSame(opener.files, start.anchor, opened.first, live.pageSize);
   return same ? { ...opened, first: undefined } : opened;
 }
 
@@ -124,23 +125,20 @@ async function beginFull(
  * WAL. Keeps restarts of a database that nobody uses from adding a full file each time.
  */
 async function holdsSame(
-  live: LiveDatabase,
   files: LocalFiles,
   newest: Txid,
   now: Transaction,
-  header: LtxHeader,
+  pageSize: number,
 ): Promise<boolean> {
-  if (header.commit !== now.commit) return false;
-  const image = new Uint8Array(live.pageSize);
-  let expected = now.next(0);
-  let same = true;
+  const image = new Uint8Array(pageSize);
+  const seen = { expected: now.next(0), different: false };
   await files.verify(newest, (pgno, page) => {
-    if (!same) return;
-    same = pgno === expected;
-    if (!same) return;
+    if (seen.different) return;
+    seen.different = pgno !== seen.expected;
+    if (seen.different) return;
     now.read(pgno, image);
-    same = sameBytes(image, page);
-    expected = now.next(pgno);
+    seen.different = !sameBytes(image, page);
+    seen.expected = now.next(pgno);
   });
-  return same && expected === 0;
+  return !seen.different && seen.expected === 0;
 }

@@ -19,7 +19,7 @@ class Frames implements FrameReader {
     const found = this.#images.get(frame);
     assert.equal(found?.pgno, pgno, 'the frame holds the page that is asked for');
     this.reads++;
-    new DataView(target.buffer, target.byteOffset).setUint32(0, found?.value ?? 0);
+    new DataView(target.buffer, target.byteOffset).setUint32(0, found.value);
   }
 }
 

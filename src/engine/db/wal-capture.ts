@@ -40,6 +40,12 @@ export type CaptureOutcome =
   /** Continuity is broken: only a full transaction helps. */
   | { readonly kind: 'lost'; readonly reason: string };
 
+/** Checksums after the last scanned frame, unsigned. */
+function checksumsOf({ pair }: FrameScan): [number, number] {
+  const [checksum1 = 0, checksum2 = 0] = pair;
+  return [checksum1 >>> 0, checksum2 >>> 0];
+}
+
 /** One buffer for all databases: a window is used up before the next `await`. */
 let sharedWindow: { bytes: Uint8Array; words: Int32Array } | undefined;
 
@@ -223,8 +229,7 @@ export class WalCapture {
     const count = scanFrames(words, length, scan);
     this.#appendOpen(scan.pgnos, count);
     if (scan.lastCommit >= 0) this.#takeCommitted(batch, first, scan);
-    this.#openChecksum1 = (scan.pair[0] ?? 0) >>> 0;
-    this.#openChecksum2 = (scan.pair[1] ?? 0) >>> 0;
+    [this.#openChecksum1, this.#openChecksum2] = checksumsOf(scan);
     if (gather && scan.lastCommit >= 0) this.#gatherWindow(batch, first, scan);
     return count;
   }

@@ -1,5 +1,5 @@
 import { formatTxid, NO_TXID, toTxid, type Txid } from '../../formats/ltx/index.ts';
-import { sleep, type TimerHandle } from '../../lib/clock.ts';
+import { isAborted, sleep, type TimerHandle } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
 import type { FileInfo, ReplicaClient } from '../../storage/index.ts';
@@ -18,12 +18,6 @@ export interface ReplicaHistory {
   readonly lastCompacted: Txid;
   /** TXIDs of the level-0 files, ascending. */
   readonly level0: readonly Txid[];
-}
-
-/** How the database decided after it saw the replica's history. */
-export interface UploadStart {
-  /** The replica holds everything up to here. */
-  readonly after: Txid;
 }
 
 /**
@@ -166,7 +160,7 @@ export class Replica {
         if (!this.#behind) await this.#waitForWork(signal);
         await this.#keepSpacing(signal);
       } catch (error) {
-        if (signal.aborted || isLitestreamError(error, 'ERR_ABORTED')) return;
+        if (isAborted(signal) || isLitestreamError(error, 'ERR_ABORTED')) return;
         await this.#backOff(error, signal);
       }
     }
