@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { DatabaseSync } from 'node:sqlite';
 
@@ -42,6 +43,11 @@ export class AppDatabase {
     this.#db.exec('BEGIN IMMEDIATE');
     for (let row = 0; row < rows; row += 1) statement.run('x', randomBytes(blobSize));
     this.#db.exec('COMMIT');
+  }
+
+  /** Bytes of the WAL file. */
+  walBytes(): number {
+    return statSync(`${this.path}-wal`).size;
   }
 
   /** Moves the whole WAL into the database. */

@@ -84,6 +84,26 @@ export class Daemon {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  /** Exit status; null while it runs, or if a signal ended it. */
+  get status(): number | null {
+    return this.#child.exitCode;
+  }
+
+  /** Sends a signal and does not wait. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** Resolves when the command has ended, for whatever reason. */
+  async ended(timeoutMs: number = STOP_MS_MAX): Promise<void> {
+    await waitFor(() => !this.running, { what: `${this.program.name} to end`, timeoutMs });
+    await this.#ended;
+  }
+
   /** Fails the test if the command has ended by itself. */
   assertRunning(): void {
     assert.ok(this.running, `${this.program.name} ended by itself:\n${this.log}`);
@@ -92,12 +112,8 @@ export class Daemon {
   /** SIGTERM, or another signal, and the exit status 0. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.assertRunning();
-    this.#child.kill(signal);
-    await waitFor(() => !this.running, {
-      what: `${this.program.name} to stop after ${signal}`,
-      timeoutMs: STOP_MS_MAX,
-    });
-    await this.#ended;
+    this.signal(signal);
+    await this.ended();
     assert.equal(this.#child.exitCode, 0, `${this.program.name} stopped badly:\n${this.log}`);
   }
 
