@@ -1,0 +1,67 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { step } from './operations.ts';
+import { Simulation } from './simulation.ts';
+
+/** A run that ended with a broken invariant. */
+export interface Failure {
+  readonly seed: number;
+  readonly ops: number;
+  readonly error: unknown;
+  /** Operations that led to it, newest last. */
+  readonly steps: readonly string[];
+  /** What the engine said, newest last. */
+  readonly journal: readonly string[];
+}
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly ops: number;
+  readonly replicas?: number | undefined;
+}
+
+/** What a run came to. */
+export interface RunResult {
+  readonly failure: Failure | undefined;
+  readonly commits: number;
+  readonly busy: number;
+  readonly points: number;
+  readonly starts: number;
+  readonly files: number;
+  readonly fulls: number;
+}
+
+/** A folder in memory if the machine has one. */
+export function simulationFolder(): { path: string; remove: () => void } {
+  const memory = statSync('/dev/shm', { throwIfNoEntry: false });
+  const path = mkdtempSync(
+    join(memory?.isDirectory() === true ? '/dev/shm' : tmpdir(), 'litestream-simulation-'),
+  );
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** Runs one simulation from its seed to its end or the first broken invariant. */
+export async function run(folder: string, { seed, ops, replicas }: RunOptions): Promise<RunResult> {
+  const simulation = new Simulation({ seed, folder, replicas });
+  let failure: Failure | undefined;
+  try {
+    for (let n = 0; n < ops; n++) await step(simulation);
+    simulation.steps.push('finish');
+    await simulation.finish();
+  } catch (error) {
+    const { steps } = simulation;
+    const { lines } = simulation.engine.journal;
+    failure = { seed, ops, error, steps: steps.slice(-40), journal: lines.slice(-40) };
+  }
+  simulation.clean();
+  return {
+    failure,
+    commits: simulation.application.commits,
+    busy: simulation.application.busy,
+    points: simulation.interference.points,
+    starts: simulation.engine.starts,
+    files: simulation.ledger.local.entries.size,
+    fulls: simulation.engine.journal.fulls,
+  };
+}
