@@ -10,7 +10,7 @@ import { assert } from '../../lib/assert.ts';
 import { errorMessage, LitestreamError } from '../../lib/errors.ts';
 import type { FileSystem, OpenFile, Ownership } from '../../lib/file-system.ts';
 import { isMissing } from '../../lib/os-error.ts';
-import type { WriteSource } from '../../storage/index.ts';
+import type { FileInfo, WriteSource } from '../../storage/index.ts';
 
 const READ_BYTES = 256 * 1024;
 
@@ -94,7 +94,12 @@ export class LocalFiles {
       'create',
       this.#ownership.file.mode,
     );
-    await file.setOwner('l0:chown', this.#ownership.file);
+    try {
+      await file.setOwner('l0:chown', this.#ownership.file);
+    } catch (error) {
+      await this.discard(txid, file);
+      throw error;
+    }
     return file;
   }
 
@@ -156,6 +161,19 @@ export class LocalFiles {
       );
     } finally {
       await file.close();
+    }
+  }
+
+  /** The local copy of a replica's file; undefined if there is none. */
+  async openCopy(
+    file: Pick<FileInfo, 'level' | 'minTxid' | 'maxTxid'>,
+  ): Promise<OpenFile | undefined> {
+    if (file.level !== 0 || file.minTxid !== file.maxTxid) return undefined;
+    try {
+      return await this.#fs.open('l0:read', this.pathOf(file.maxTxid), 'read');
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
     }
   }
 
