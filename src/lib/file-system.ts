@@ -52,6 +52,8 @@ export interface FileSystem {
   /** `create` truncates an existing file; `create-new` fails with EEXIST; `write` opens an existing one for writing. */
   open(label: string, path: string, mode: OpenMode, permissions?: number): Promise<OpenFile>;
   rename(label: string, from: string, to: string): Promise<void>;
+  /** Gives a file a second name; fails with EEXIST if that is taken. */
+  link(label: string, from: string, to: string): Promise<void>;
   /** A missing file counts as removed. */
   remove(label: string, path: string): Promise<void>;
   removeTree(label: string, path: string): Promise<void>;
@@ -215,6 +217,9 @@ export const nodeFileSystem: FileSystem = {
       await call('open', path, () => fs.open(path, FLAGS[mode], permissions ?? 0o666)),
       path,
     );
+  },
+  async link(_label, from, to) {
+    await call('link', `${from} ${to}`, () => fs.link(from, to));
   },
   async rename(_label, from, to) {
     await call('rename', `${from} ${to}`, () => fs.rename(from, to));

@@ -38,6 +38,11 @@ export interface ReadOptions extends CallOptions {
   readonly size?: number | undefined;
 }
 
+export interface WriteOptions extends CallOptions {
+  /** Never replace a file that is there: `ERR_STORAGE_EXISTS` then. Decided by the store in one step where it can. */
+  readonly ifAbsent?: boolean | undefined;
+}
+
 /** The bytes of a file to be written. May be asked for its stream more than once (retries). */
 export interface WriteSource {
   /** Exact number of bytes that {@link stream} yields. */
@@ -83,10 +88,11 @@ export interface ReplicaClient {
   read(key: ReadKey, options?: ReadOptions): AsyncIterable<Uint8Array>;
 
   /**
-   * Stores a file: visible under its name atomically and complete, or not at all; an existing one is replaced. Reads the LTX
+   * Stores a file: visible under its name atomically and complete, or not at all; an existing one is replaced, or
+   * kept with `ifAbsent`. Reads the LTX
    * header for the creation time, demands nothing more of the content, and propagates an error of the source.
    */
-  write(key: FileKey, source: WriteSource, options?: CallOptions): Promise<FileInfo>;
+  write(key: FileKey, source: WriteSource, options?: WriteOptions): Promise<FileInfo>;
 
   /** Deletes files; a missing one counts as deleted. */
   delete(keys: readonly FileKey[], options?: CallOptions): Promise<void>;

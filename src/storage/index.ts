@@ -7,6 +7,7 @@ export type {
   ReadOptions,
   ReplicaClient,
   ReplicaOwnership,
+  WriteOptions,
   WriteSource,
 } from './contract.ts';
 export { headerTimestamp } from './header-time.ts';

@@ -3,6 +3,7 @@ import { abortError } from '../lib/clock.ts';
 import { LitestreamError } from '../lib/errors.ts';
 import type {
   CallOptions,
+  WriteOptions,
   FileInfo,
   FileKey,
   ListOptions,
@@ -162,7 +163,7 @@ export class FaultyClient implements ReplicaClient {
     if (fault !== undefined) await this.#strike(fault, options.signal);
   }
 
-  write(key: FileKey, source: WriteSource, options: CallOptions = {}): Promise<FileInfo> {
+  write(key: FileKey, source: WriteSource, options: WriteOptions = {}): Promise<FileInfo> {
     if (this.hideNewFilesForLists > 0) this.#hidden.set(idOf(key), this.hideNewFilesForLists);
     return this.#call(
       'write',

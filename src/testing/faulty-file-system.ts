@@ -79,6 +79,10 @@ export class FaultyFileSystem implements FileSystem {
     }
   }
 
+  link(label: string, from: string, to: string): Promise<void> {
+    return this.run(label, `${from} ${to}`, () => this.#inner.link(label, from, to));
+  }
+
   rename(label: string, from: string, to: string): Promise<void> {
     return this.run(label, `${from} ${to}`, () => this.#inner.rename(label, from, to));
   }

@@ -4,6 +4,7 @@ import { LitestreamError } from '../lib/errors.ts';
 import {
   abortable,
   type CallOptions,
+  type WriteOptions,
   collect,
   type FileInfo,
   type FileKey,
@@ -91,7 +92,11 @@ export class MemoryClient implements ReplicaClient {
     }
   }
 
-  async write(key: FileKey, source: WriteSource, { signal }: CallOptions = {}): Promise<FileInfo> {
+  async write(
+    key: FileKey,
+    source: WriteSource,
+    { signal, ifAbsent }: WriteOptions = {},
+  ): Promise<FileInfo> {
     throwIfAborted(signal);
     const bytes = Uint8Array.from(await collect(abortable(source.stream(signal), signal)));
     const createdAt = headerTimestamp(bytes.subarray(0, 100));
@@ -102,6 +107,9 @@ export class MemoryClient implements ReplicaClient {
       );
     }
     throwIfAborted(signal);
+    if (ifAbsent === true && this.store.has(this.#key(key))) {
+      throw new LitestreamError('ERR_STORAGE_EXISTS', `put object ${this.#key(key)}: exists`);
+    }
     this.store.set(this.#key(key), { bytes, createdAt });
     const { level, minTxid, maxTxid } = key;
     return { level, minTxid, maxTxid, size: bytes.length, createdAt };

@@ -51,6 +51,8 @@ export class Database {
   #broken: FullReason | undefined;
   #heard: ReadonlySet<Replica> = new Set();
   #startedBlank = false;
+  /** A replica whose history was taken over although it could not be proven to be this database's. */
+  #unproven: Replica | undefined;
   #saidMissing = false;
   #cleaned = false;
 
@@ -193,6 +195,7 @@ export class Database {
     const opened = await this.#openSession();
     this.#heard = opened.start.heard;
     this.#startedBlank = opened.start.lastTxid === 0n;
+    this.#unproven = opened.first === undefined ? undefined : opened.start.adopted;
     this.#broken = undefined;
     const capture = new CaptureLoop({
       options,
@@ -257,16 +260,17 @@ export class Database {
       if (capture === undefined) return;
       // Local files of a run that began without knowing this replica's history do not continue it.
       const unknown = !this.#heard.has(replica) && this.#startedBlank && history.lastTxid > 0n;
-      if (unknown || history.lastTxid > capture.lastTxid) await this.#adopt(capture, history);
+      if (unknown || history.lastTxid > capture.lastTxid)
+        await this.#adopt(capture, replica, history);
       this.#heard = new Set([...this.#heard, replica]);
       const local = await this.files.list();
       const after = history.lastTxid < capture.lastTxid ? history.lastTxid : capture.lastTxid;
-      replica.begin(after, findHoles(history, local));
+      replica.begin(after, findHoles(history, local), replica === this.#unproven);
       replica.notify(capture.lastTxid);
     });
   }
 
-  async #adopt(capture: CaptureLoop, history: ReplicaHistory): Promise<void> {
+  async #adopt(capture: CaptureLoop, replica: Replica, history: ReplicaHistory): Promise<void> {
     this.#logger.log('warn', 'detected database behind replica', {
       db_txid: capture.lastTxid,
       replica_txid: history.lastTxid,
@@ -276,6 +280,7 @@ export class Database {
       level: 'warn',
     });
     this.#startedBlank = false;
+    this.#unproven = replica;
   }
 
   /** Until a session exists, or the loops are stopped. */

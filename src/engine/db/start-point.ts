@@ -13,6 +13,8 @@ export interface StartPoint {
   readonly anchor: Txid;
   /** The next transaction gets the number after this one. */
   readonly lastTxid: Txid;
+  /** The replica whose history was taken over, if local state was behind. */
+  readonly adopted: Replica | undefined;
   /** Replicas whose history was known when this was decided. */
   readonly heard: ReadonlySet<Replica>;
 }
@@ -43,20 +45,21 @@ export async function chooseStartPoint(options: StartPointOptions): Promise<Star
     if (history === undefined || history.lastTxid <= (ahead?.history.lastTxid ?? local)) continue;
     ahead = { replica, history };
   }
-  if (ahead === undefined) return { anchor: local, lastTxid: local, heard };
+  if (ahead === undefined) return { anchor: local, lastTxid: local, adopted: undefined, heard };
+  const adopted = ahead.replica;
   const { lastTxid, level0 } = ahead.history;
   logger.log('info', 'detected database behind replica', {
     db_txid: local,
     replica_txid: lastTxid,
   });
   await files.removeAll();
-  if (level0.at(-1) !== lastTxid) return { anchor: NO_TXID, lastTxid, heard };
+  if (level0.at(-1) !== lastTxid) return { anchor: NO_TXID, lastTxid, adopted, heard };
   await fetchAnchor(ahead.replica, lastTxid, options);
   logger.log('info', 'fetched latest L0 file from replica', {
     min_txid: lastTxid,
     max_txid: lastTxid,
   });
-  return { anchor: lastTxid, lastTxid, heard };
+  return { anchor: lastTxid, lastTxid, adopted, heard };
 }
 
 /** Histories of the replicas that answer in time. */

@@ -2,13 +2,16 @@ import { formatTxid, NO_TXID, toTxid, type Txid } from '../../formats/ltx/index.
 import { isAborted, sleep, type TimerHandle } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
-import type { FileInfo, ReplicaClient } from '../../storage/index.ts';
+import type { FileInfo, FileKey, ReplicaClient, WriteSource } from '../../storage/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import type { LocalFiles } from '../db/local-files.ts';
 import { FailureLog } from '../failure-log.ts';
 import type { Ports, ReplicaOptions } from '../options.ts';
+import { sameContent, writerConflict } from './two-writers.ts';
 
 const LEVEL_MAX = 9;
+/** How long a history that was taken over is watched for its writer, at least. */
+const PROBATION_MS_MIN = 2000;
 
 /** What the first look at a replica found. */
 export interface ReplicaHistory {
@@ -18,7 +21,15 @@ export interface ReplicaHistory {
   readonly lastCompacted: Txid;
   /** TXIDs of the level-0 files, ascending. */
   readonly level0: readonly Txid[];
+  /** The newest file of each level that has one. */
+  readonly newest: ReadonlyMap<number, FileInfo>;
 }
+
+/**
+ * Called when a file that must be uploaded next is not there any more: makes the replica restorable at a later position by other means
+ * and returns that position.
+ */
+export type Bridge = (missing: Txid, signal: AbortSignal | undefined) => Promise<Txid>;
 
 /**
  * One destination of a database: its own position, upload loop and failures. The local level-0 files are its only queue;
@@ -39,9 +50,16 @@ export class Replica {
   #position: Txid | undefined;
   #target: Txid = NO_TXID;
   #holes: readonly Txid[] = [];
+  /** The history was taken over without proof that it is ours: is its writer still alive? */
+  #probation = false;
+  /** Another program writes here: nothing is uploaded until a restart. */
+  #conflict: LitestreamError | undefined;
   #wake: (() => void) | undefined;
   #loop: Promise<void> | undefined;
+  #bridge: Bridge | undefined;
   #lastBatchAt = -Infinity;
+  /** Level 0 holds every TXID from here to the position, apart from what was deleted since. */
+  level0From: bigint = 1n;
   /** Wall-clock milliseconds of the last pass that reached the end, or made progress. */
   lastSyncAt: number | undefined;
 
@@ -81,6 +99,28 @@ export class Replica {
     return this.#history;
   }
 
+  /** Sets what to do about local files that are gone before they were uploaded. */
+  setBridge(bridge: Bridge): void {
+    this.#bridge = bridge;
+  }
+
+  /**
+   * Uploads files at or below the position once more, as far as they are still here; returns those that were.
+   *
+   * @throws LitestreamError of the store
+   */
+  async uploadAgain(txids: readonly Txid[], signal?: AbortSignal): Promise<FileInfo[]> {
+    const uploaded: FileInfo[] = [];
+    for (const txid of txids) {
+      try {
+        uploaded.push(await this.#uploadOne(txid, signal));
+      } catch (error) {
+        if (!isLitestreamError(error, 'ERR_LTX_MISSING')) throw error;
+      }
+    }
+    return uploaded;
+  }
+
   /** Forgets what is known of the replica: the next pass looks again. */
   forget(): void {
     this.#contact = undefined;
@@ -90,10 +130,11 @@ export class Replica {
 
   /**
    * Opens the upload: `after` is where the replica stands. Files below it that are missing there and exist here are uploaded
-   * first.
+   * first. With `probation` the first upload waits and looks whether somebody else goes on writing.
    */
-  begin(after: Txid, holes: readonly Txid[]): void {
+  begin(after: Txid, holes: readonly Txid[], probation = false): void {
     this.#position = after;
+    this.#probation = probation;
     this.#holes = holes;
     this.#wake?.();
   }
@@ -135,16 +176,18 @@ export class Replica {
   async #look(signal: AbortSignal | undefined): Promise<ReplicaHistory> {
     await this.client.init({ signal });
     const level0: Txid[] = [];
+    const newest = new Map<number, FileInfo>();
     let lastCompacted: Txid = NO_TXID;
     for (let level = 0; level <= LEVEL_MAX; level++) {
       for await (const file of this.client.list(level, { signal })) {
+        if (file.maxTxid >= (newest.get(level)?.maxTxid ?? NO_TXID)) newest.set(level, file);
         if (level === 0) level0.push(file.maxTxid);
         else if (file.maxTxid > lastCompacted) lastCompacted = file.maxTxid;
       }
     }
     const last0 = level0.at(-1) ?? NO_TXID;
     const lastTxid = last0 > lastCompacted ? last0 : lastCompacted;
-    this.#history = { lastTxid, lastCompacted, level0 };
+    this.#history = { lastTxid, lastCompacted, level0, newest };
     return this.#history;
   }
 
@@ -208,14 +251,16 @@ export class Replica {
   async #upload(limit: number, signal: AbortSignal | undefined): Promise<void> {
     const position = this.#position;
     if (position === undefined) return;
+    if (this.#conflict !== undefined) throw this.#conflict;
+    if (this.#probation && position < this.#target) await this.#watchForWriter(position, signal);
     this.#logger.log('debug', 'replica sync', {
       txid: { replica: formatTxid(position), db: formatTxid(this.#target) },
     });
-    for (const txid of this.#holes) await this.#uploadOne(txid, signal);
+    await this.uploadAgain(this.#holes, signal);
     this.#holes = [];
     let files = 0;
     for (let txid = position + 1n; txid <= this.#target; txid++) {
-      await this.#uploadOne(toTxid(txid), signal);
+      txid = await this.#uploadNext(toTxid(txid), signal);
       this.#position = toTxid(txid);
       files++;
       if (limit > 0 && files >= limit) {
@@ -233,10 +278,59 @@ export class Replica {
     this.#logger.log('debug', 'sync complete', { txid: this.#position ?? NO_TXID, files });
   }
 
+  /** Uploads one file, or what stands in for it if it is gone. Returns the position that the replica has then. */
+  async #uploadNext(txid: Txid, signal: AbortSignal | undefined): Promise<Txid> {
+    try {
+      await this.#uploadOne(txid, signal);
+      return txid;
+    } catch (error) {
+      if (this.#bridge === undefined || !isLitestreamError(error, 'ERR_LTX_MISSING')) throw error;
+      const reached = await this.#bridge(txid, signal);
+      if (reached < txid) throw error;
+      // What is still there gives restore points behind the hole, and level 0 its newest file.
+      const local = await this.#files.list();
+      const rest = local.filter((found) => found > txid && found <= reached);
+      await this.uploadAgain(rest, signal);
+      this.level0From = reached + 1n;
+      return reached;
+    }
+  }
+
+  /** Never replaces a file: an equal one is ours (an acknowledgement was lost), another one means another writer. */
+  async #writeNew(
+    key: FileKey,
+    source: WriteSource,
+    signal: AbortSignal | undefined,
+  ): Promise<FileInfo> {
+    try {
+      return await this.client.write(key, source, { signal, ifAbsent: true });
+    } catch (error) {
+      if (!isLitestreamError(error, 'ERR_STORAGE_EXISTS')) throw error;
+      const same = await sameContent(this.client, key, source, signal);
+      if (same !== undefined) return same;
+      this.#conflict = writerConflict(this.client, key.minTxid);
+      throw this.#conflict;
+    }
+  }
+
+  async #watchForWriter(position: Txid, signal: AbortSignal | undefined): Promise<void> {
+    await sleep(
+      this.#ports.clock,
+      Math.max(PROBATION_MS_MIN, 2 * this.options.syncIntervalMs),
+      signal,
+    );
+    const seek = toTxid(position + 1n);
+    for await (const file of this.client.list(0, { seek, signal })) {
+      this.#conflict = writerConflict(this.client, file.minTxid);
+      throw this.#conflict;
+    }
+    this.#probation = false;
+  }
+
   async #uploadOne(txid: Txid, signal: AbortSignal | undefined): Promise<FileInfo> {
     const source = await this.#files.source(txid);
     const key = { level: 0, minTxid: txid, maxTxid: txid };
-    const info = await this.client.write(key, source, { signal });
+    const info = await this.#writeNew(key, source, signal);
     this.#logger.log('debug', 'ltx file uploaded', {
       level: 0,
       minTXID: txid,

@@ -6,7 +6,7 @@ import { Violation } from './violation.ts';
 
 // Taken once: the simulation replaces some of these for the code under test.
 const { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readdirSync, readSync } = fs;
-const { renameSync, rmSync, statSync, writeSync } = fs;
+const { linkSync, renameSync, rmSync, statSync, writeSync } = fs;
 
 const FLAGS: Readonly<Record<OpenMode, string>> = {
   read: 'r',
@@ -74,6 +74,13 @@ export class SyncFileSystem implements FileSystem {
     this.#unsyncedFolders.add(dirname(to));
   }
 
+  async link(_label: string, from: string, to: string): Promise<void> {
+    this.onCall();
+    if (this.#unsynced.has(from)) throw new Violation(`${from} got its name before its fsync`);
+    call('link', from, () => linkSync(from, to));
+    this.#unsyncedFolders.add(dirname(to));
+  }
+
   async remove(_label: string, path: string): Promise<void> {
     this.onCall();
     this.#unsynced.delete(path);
@@ -125,6 +132,7 @@ export class SyncFileSystem implements FileSystem {
 
   #file(fd: number, path: string): OpenFile {
     const at = (): void => this.onCall();
+    let open = true;
     return {
       fd,
       read: async (_label, target, position) => {
@@ -155,6 +163,9 @@ export class SyncFileSystem implements FileSystem {
       setOwner: async () => at(),
       stat: async () => toStat(fstatSync(fd, { bigint: true })),
       close: async () => {
+        // As with a file handle: the second time nothing happens.
+        if (!open) return;
+        open = false;
         this.descriptors--;
         closeSync(fd);
       },

@@ -7,6 +7,7 @@ import { Mutex } from '../../../lib/mutex.ts';
 import { isMissing, osError, osErrorCode } from '../../../lib/os-error.ts';
 import type {
   CallOptions,
+  WriteOptions,
   FileInfo,
   FileKey,
   ListOptions,
@@ -151,10 +152,11 @@ export class FileReplicaClient implements ReplicaClient {
     }
   }
 
-  async write(key: FileKey, source: WriteSource, { signal }: CallOptions = {}): Promise<FileInfo> {
+  async write(key: FileKey, source: WriteSource, options: WriteOptions = {}): Promise<FileInfo> {
+    const { signal } = options;
     throwIfAborted(signal);
     const path = this.localPath(key);
-    const createdAt = await takingTurns(path, signal, () => this.#publish(path, source, signal));
+    const createdAt = await takingTurns(path, signal, () => this.#publish(path, source, options));
     this.#exactTimes?.announce(path, createdAt);
     const { level, minTxid, maxTxid } = key;
     return { level, minTxid, maxTxid, size: source.size, createdAt };
@@ -210,11 +212,34 @@ export class FileReplicaClient implements ReplicaClient {
     }
   }
 
+  /** Gives the temporary file its name unless that is taken, in one step. */
+  async #publishNew(temporary: string, path: string): Promise<void> {
+    try {
+      await this.#fs.link('file:link', temporary, path);
+    } catch (error) {
+      if (osErrorCode(error) === 'EEXIST') {
+        throw new LitestreamError('ERR_STORAGE_EXISTS', `link ${path}: file exists`, {
+          cause: error,
+          details: { path },
+        });
+      }
+      // A file system without hard links: look, then rename.
+      if ((await onDisk(this.#fs.stat('file:stat', path))) !== undefined) {
+        throw new LitestreamError('ERR_STORAGE_EXISTS', `rename ${path}: file exists`, {
+          details: { path },
+        });
+      }
+      await onDisk(this.#fs.rename('file:rename', temporary, path));
+      return;
+    }
+    await onDisk(this.#fs.remove('file:unlink', temporary));
+  }
+
   /** Temporary file, fsync, rename, fsync of the folder. @returns the header's time. */
   async #publish(
     path: string,
     source: WriteSource,
-    signal: AbortSignal | undefined,
+    { signal, ifAbsent }: WriteOptions,
   ): Promise<number> {
     const directory = dirname(path);
     const temporary = `${path}.tmp`;
@@ -225,7 +250,8 @@ export class FileReplicaClient implements ReplicaClient {
       const file = await this.#fill(temporary, source, signal);
       createdAt = await complete(file, temporary, { size: source.size, owner: ownership.file });
       throwIfAborted(signal);
-      await onDisk(this.#fs.rename('file:rename', temporary, path));
+      if (ifAbsent === true) await this.#publishNew(temporary, path);
+      else await onDisk(this.#fs.rename('file:rename', temporary, path));
     } catch (error) {
       try {
         await this.#fs.remove('file:clean-up', temporary);
