@@ -14,6 +14,8 @@ const THREAD = new URL(
 const IDLE_MS = 30_000;
 
 interface Pending {
+  /** The thread that was asked: one that ends late must not fail its successor's requests. */
+  readonly worker: Worker;
   readonly resolve: (result: CheckpointResult | undefined) => void;
   readonly reject: (error: LitestreamError) => void;
 }
@@ -56,8 +58,9 @@ export class CheckpointWorker {
   #request(request: CheckpointRequest): Promise<CheckpointResult | undefined> {
     return new Promise((resolve, reject) => {
       this.#idle?.cancel();
-      this.#pending.set(request.id, { resolve, reject });
-      this.#start().postMessage(request);
+      const worker = this.#start();
+      this.#pending.set(request.id, { worker, resolve, reject });
+      worker.postMessage(request);
     });
   }
 
@@ -97,7 +100,10 @@ export class CheckpointWorker {
 
   #fail(worker: Worker, error: LitestreamError): void {
     if (this.#worker === worker) this.#worker = undefined;
-    for (const pending of this.#pending.values()) pending.reject(error);
-    this.#pending.clear();
+    for (const [id, pending] of this.#pending) {
+      if (pending.worker !== worker) continue;
+      this.#pending.delete(id);
+      pending.reject(error);
+    }
   }
 }

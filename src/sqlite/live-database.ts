@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs';
 import { assert, present } from '../lib/assert.ts';
-import { LitestreamError } from '../lib/errors.ts';
+import { isLitestreamError, LitestreamError } from '../lib/errors.ts';
 import { osError } from '../lib/os-error.ts';
 import type { CheckpointWorker } from './checkpoint-worker.ts';
 import { Connection, type CheckpointResult } from './connection.ts';
@@ -66,7 +66,8 @@ export class LiveDatabase {
   static open(options: LiveDatabaseOptions): LiveDatabase | undefined {
     const path = resolveLinks(options.path);
     checkKind(path);
-    const connection = Connection.open(path);
+    const connection = unlessBusy(() => Connection.open(path));
+    if (connection === undefined) return undefined;
     let database: LiveDatabase | undefined;
     try {
       const mode = enableWal(connection);
@@ -237,19 +238,21 @@ function checkKind(path: string): void {
   if (errno !== undefined) throw osError('open', path, Object.assign(new Error(), { code: errno }));
 }
 
-/** The mode after `PRAGMA journal_mode = wal`; undefined while somebody's lock prevents the switch. */
-function enableWal(connection: Connection): 'wal' | undefined {
-  let mode: string;
+/** What `call` gives; undefined if another connection's lock prevents it now. */
+function unlessBusy<T>(call: () => T): T | undefined {
   try {
-    mode = connection.enableWal();
+    return call();
   } catch (error) {
-    if (error instanceof LitestreamError && error.code === 'ERR_DB_BUSY') return undefined;
+    if (isLitestreamError(error, 'ERR_DB_BUSY')) return undefined;
     throw error;
   }
-  if (mode !== 'wal') {
-    throw new LitestreamError('ERR_DB_IO', `enable wal failed, mode="${mode}"`, {
-      hint: 'the file system may not support shared memory; keep the database on a local disk',
-    });
-  }
-  return 'wal';
+}
+
+/** The mode after `PRAGMA journal_mode = wal`; undefined while somebody's lock prevents the switch. */
+function enableWal(connection: Connection): 'wal' | undefined {
+  const mode = unlessBusy(() => connection.enableWal());
+  if (mode === undefined || mode === 'wal') return mode;
+  throw new LitestreamError('ERR_DB_IO', `enable wal failed, mode="${mode}"`, {
+    hint: 'the file system may not support shared memory; keep the database on a local disk',
+  });
 }
