@@ -125,6 +125,12 @@ export class WalCapture {
     this.#commit = 0;
   }
 
+  /** True if the header is that of the generation that is being followed. */
+  #isCurrent(header: WalHeader | undefined): boolean {
+    const at = this.#position;
+    return header !== undefined && header.salt1 === at?.salt1 && header.salt2 === at.salt2;
+  }
+
   /** True if the frame before the position still carries its salts and checksum: history was not rewritten. */
   historyHolds(): boolean {
     const at = this.#position;
@@ -152,16 +158,20 @@ export class WalCapture {
    * @param framesMax - smaller windows, to stop near a limit; at least 1.
    */
   capture(batch: PageBatch, gather: boolean, framesMax: number = Infinity): CaptureOutcome {
-    const header = this.header();
+    let header = this.header();
+    if (this.#isCurrent(header) && !this.historyHolds()) {
+      // The WAL may have restarted between the two readings: its new header was written before its new frames.
+      header = this.header();
+      if (this.#isCurrent(header)) {
+        return { kind: 'lost', reason: 'wal overwritten by another process' };
+      }
+    }
     // An emptied WAL, or a header that is just being written: what follows will wake us again.
     if (header === undefined) return { kind: 'end', frames: 0 };
     if (header.pageSize !== this.#pageSize) return { kind: 'lost', reason: 'page size changed' };
-    const at = this.#position;
-    if (at === undefined || header.salt1 !== at.salt1 || header.salt2 !== at.salt2) {
+    if (!this.#isCurrent(header)) {
       if (batch.inWal > 0) return { kind: 'restarted' };
       this.startGeneration(header);
-    } else if (!this.historyHolds()) {
-      return { kind: 'lost', reason: 'wal overwritten by another process' };
     }
     const start = this.frames;
     const window = Math.min(this.#windowFrames, framesMax);
