@@ -8,18 +8,24 @@ import {
   isSnapshot,
   LTX_HEADER_SIZE,
   LTX_NO_CHECKSUM,
-  lz4FrameParser,
   missingPage,
   orderViolation,
   PAGE_HEADER_SIZE,
   pageChecksum,
+  pageFrameParser,
   rollChecksum,
   TailReader,
   type LtxHeader,
   type LtxSummary,
-  type Parser,
 } from '../formats/ltx/index.ts';
-import { Crc64, lz4Bound, newDecodeJob, type DecodeJob, type Kernel } from '../kernels/index.ts';
+import {
+  Crc64,
+  lz4Bound,
+  newDecodeJob,
+  type DecodeJob,
+  type Kernel,
+  type Parser,
+} from '../kernels/index.ts';
 import { assert, present } from '../lib/assert.ts';
 import { LitestreamError, wrapError } from '../lib/errors.ts';
 
@@ -319,7 +325,7 @@ export class LtxFileReader {
     this.#legacyStart = this.#offset;
     this.#consume(PAGE_HEADER_SIZE);
     const page = this.#kernel.bytes.subarray(this.#pages, this.#pages + header.pageSize);
-    this.#legacy = lz4FrameParser(page, this.#offset, this.#prefix());
+    this.#legacy = pageFrameParser(page, this.#offset, this.#prefix());
     this.#legacyNeed = this.#legacy.next().value ?? 0;
     return this.#resumeLegacy(header);
   }

@@ -11,6 +11,14 @@ export {
   type KernelKind,
   type KernelOptions,
 } from './kernel.ts';
+export {
+  lz4FrameParser,
+  type Lz4FrameContent,
+  type Lz4FrameDamage,
+  type Parser,
+} from './lz4-frame.ts';
+export { encodeLz4Frame, type Lz4FrameOptions } from './lz4-frame-encoder.ts';
+export { lz4DecodedLength, lz4DecompressLinked } from './lz4-linked.ts';
 export { lz4Bound } from './lz4.ts';
 export {
   checksumPair,
@@ -19,4 +27,4 @@ export {
   walChecksumBytes,
   type ChecksumPair,
 } from './wal-checksum.ts';
-export { xxh32 } from './xxh32.ts';
+export { Xxh32, xxh32 } from './xxh32.ts';

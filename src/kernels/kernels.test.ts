@@ -12,6 +12,7 @@ import {
   walChecksum,
   walChecksumBigEndian,
   walChecksumBytes,
+  Xxh32,
   xxh32,
   type ChecksumPair,
 } from './index.ts';
@@ -102,6 +103,23 @@ describe('xxh32', () => {
     assert.equal((xxh32(Uint8Array.of(0x64, 0x40)) >>> 8) & 255, 0xa7);
     assert.equal((xxh32(Uint8Array.of(0x64, 0x70)) >>> 8) & 255, 0xb9);
     assert.equal(xxh32(text('Nobody inspects the spammish repetition')), 0xe2293b2f);
+  });
+
+  test('is the same in pieces', () => {
+    const pieces = fc.array(fc.uint8Array({ maxLength: 50 }), { maxLength: 12 });
+    fc.assert(
+      fc.property(pieces, fc.nat(), (parts, seed) => {
+        const hash = new Xxh32(seed);
+        for (const part of parts) {
+          hash.update(part);
+          hash.digest();
+        }
+        assert.equal(
+          hash.digest(),
+          xxh32(Uint8Array.from(parts.flatMap((part) => [...part])), seed),
+        );
+      }),
+    );
   });
 });
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { Crc64 } from '../../kernels/index.ts';
+import { Crc64, encodeLz4Frame } from '../../kernels/index.ts';
 import { errorMessage } from '../../lib/errors.ts';
 import { lockPgno } from '../../lib/page.ts';
 import {
@@ -24,7 +24,6 @@ import {
   type LtxFile,
   type LtxHeader,
 } from './index.ts';
-import { encodeLz4Frame } from './lz4-frame-encoder.ts';
 import { fill, makeContent, makeHeader, makeSnapshot, noisePage } from './test-data.ts';
 
 const SLOW = process.env['SLOW'] === '1';

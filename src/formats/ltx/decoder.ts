@@ -1,4 +1,4 @@
-import { Crc64, lz4Bound, lz4Decompress } from '../../kernels/index.ts';
+import { Crc64, lz4Bound, lz4Decompress, type Parser } from '../../kernels/index.ts';
 import { errorMessage, LitestreamError, wrapError } from '../../lib/errors.ts';
 import { EMPTY_CHECKSUM, pageChecksum, rollChecksum } from './checksum.ts';
 import { damaged } from './damage.ts';
@@ -11,7 +11,7 @@ import {
   LTX_NO_CHECKSUM,
   type LtxHeader,
 } from './header.ts';
-import { lz4FrameParser, type Parser } from './lz4-frame.ts';
+import { pageFrameParser } from './lz4-frame.ts';
 import {
   decodePageHeader,
   PAGE_FLAG_SIZE,
@@ -207,7 +207,7 @@ export class LtxDecoder {
       this.#checkPage(header, last, pgno, offset);
       if ((flags & PAGE_FLAG_SIZE) === 0) {
         this.#expect(prefix, 'lz4 frame');
-        yield* lz4FrameParser(page, this.#offset, prefix);
+        yield* pageFrameParser(page, this.#offset, prefix);
       } else {
         yield* this.#block(page, prefix);
       }

@@ -1,11 +1,10 @@
-import { Crc64, lz4Bound, lz4Compress } from '../../kernels/index.ts';
+import { Crc64, encodeLz4Frame, lz4Bound, lz4Compress } from '../../kernels/index.ts';
 import { lockPgno } from '../../lib/page.ts';
 import { present } from '../../lib/assert.ts';
 import { LitestreamError, type LitestreamErrorInit } from '../../lib/errors.ts';
 import { EMPTY_CHECKSUM } from './checksum.ts';
 import { CHECKSUM_FLAG, encodeHeader, isSnapshot, type LtxHeader } from './header.ts';
 import { FrameTable } from './frame-table.ts';
-import { encodeLz4Frame } from './lz4-frame-encoder.ts';
 import {
   PAGE_FLAG_SIZE,
   PAGE_HEADER_SIZE,

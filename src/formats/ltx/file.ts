@@ -4,7 +4,7 @@ import { damaged } from './damage.ts';
 import { decompressBlock, LtxDecoder, type LtxDecoderOptions } from './decoder.ts';
 import { LtxEncoder, type LtxEncoderOptions } from './encoder.ts';
 import type { LtxHeader } from './header.ts';
-import { lz4FrameParser } from './lz4-frame.ts';
+import { pageFrameParser } from './lz4-frame.ts';
 import { decodePageHeader, PAGE_FLAG_SIZE, PAGE_HEADER_SIZE, readU32 } from './page-header.ts';
 import type { LtxSummary } from './summary.ts';
 
@@ -71,7 +71,7 @@ export function encodeLtxFile(
 
 /** Runs the LZ4 frame parser over bytes in memory; returns the bytes used. */
 function decodeLz4Frame(bytes: Uint8Array, page: Uint8Array, offset: number): number {
-  const parser = lz4FrameParser(page, offset, '');
+  const parser = pageFrameParser(page, offset, '');
   let at = 0;
   let step = parser.next();
   while (step.done !== true) {

@@ -52,6 +52,6 @@ export {
   type LtxPage,
 } from './file.ts';
 export { putUvarint, UVARINT_MAX } from './varint.ts';
-export { lz4FrameParser, type Parser } from './lz4-frame.ts';
+export { pageFrameParser } from './lz4-frame.ts';
 export { TailReader } from './tail.ts';
 export { damaged } from './damage.ts';

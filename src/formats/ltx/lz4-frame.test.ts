@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { xxh32 } from '../../kernels/index.ts';
+import { encodeLz4Frame, type Lz4FrameOptions, xxh32 } from '../../kernels/index.ts';
 import { decodePageFrame } from './index.ts';
-import { encodeLz4Frame, type Lz4FrameOptions } from './lz4-frame-encoder.ts';
 import { fill, noisePage } from './test-data.ts';
 
 /** Decodes `frame` as the payload of page 1. */

@@ -1,4 +1,4 @@
-import { xxh32 } from '../../kernels/index.ts';
+import { xxh32 } from './xxh32.ts';
 
 /** First four bytes of an LZ4 frame, little-endian. Spec: formats 2.6. */
 export const LZ4_FRAME_MAGIC = 0x184d2204;

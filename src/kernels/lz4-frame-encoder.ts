@@ -1,4 +1,5 @@
-import { lz4Bound, lz4Compress, xxh32 } from '../../kernels/index.ts';
+import { lz4Compress } from './functions.ts';
+import { lz4Bound } from './lz4.ts';
 import {
   descriptorChecksum,
   FLG_BLOCK_CHECKSUM,
@@ -10,12 +11,13 @@ import {
   SMALLEST_BLOCK_CODE,
   STORED,
 } from './lz4-frame-descriptor.ts';
+import { xxh32 } from './xxh32.ts';
 
 /** How {@link encodeLz4Frame} deviates from what Litestream v0.5.0 – v0.5.15 wrote; for tests. */
 export interface Lz4FrameOptions {
   /** 4 (64 KiB, the default) to 7 (4 MiB). */
   readonly blockSizeCode?: number;
-  /** Bytes of page per block; default: all in one. */
+  /** Bytes of content per block; default: all in one. */
   readonly bytesPerBlock?: number;
   readonly blockChecksum?: boolean;
   readonly contentSize?: boolean;
@@ -69,7 +71,7 @@ function putDescriptor(out: Writer, size: number, options: Lz4FrameOptions): voi
   out.u8(descriptorChecksum(out.since(4)));
 }
 
-/** One LZ4 frame of a page; a block that does not shrink is stored. Spec: formats 2.6. */
+/** One LZ4 frame; a block that does not shrink is stored. Spec: formats 2.6. */
 export function encodeLz4Frame(
   page: Uint8Array,
   options: Lz4FrameOptions = {},
