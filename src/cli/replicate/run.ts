@@ -9,7 +9,7 @@ import {
   signalText,
   startChild,
 } from '../child/process.ts';
-import { type Io, usageError } from '../command.ts';
+import type { Io } from '../command.ts';
 import { commandLogger } from '../logging.ts';
 import { SignalQueue } from '../signals.ts';
 import type { ReplicateRequest } from './request.ts';
@@ -57,7 +57,7 @@ async function startUnlessStopped(
 }
 
 /** One pass over every database; a signal ends it early. Spec: cli 5.3. */
-async function syncOnce(store: Store, { logger, signals }: Session): Promise<Ending> {
+async function syncOnce(store: Store, { logger, request, signals }: Session): Promise<Ending> {
   const stop = new AbortController();
   let stoppedBy: NodeJS.Signals | undefined;
   signals.handle((signal) => {
@@ -68,6 +68,14 @@ async function syncOnce(store: Store, { logger, signals }: Session): Promise<End
     for (const { options } of store.databases) {
       logger.log('info', 'syncing database', { path: options.path });
       await store.syncDatabase(options.path, stop.signal);
+      if (request.forceSnapshot) {
+        logger.log('info', 'taking snapshot', { path: options.path });
+        await store.snapshotDatabase(options.path, stop.signal);
+      }
+      if (request.enforceRetention) {
+        logger.log('info', 'enforcing retention', { path: options.path });
+        await store.enforceRetention(options.path, stop.signal);
+      }
     }
     logger.log('info', 'one-shot replication complete');
   } catch (error) {
@@ -180,10 +188,6 @@ async function runSession(session: Session): Promise<void> {
  * Spec: cli 5, 17 and 18.
  */
 export async function replicate(request: ReplicateRequest, io: Io): Promise<number> {
-  if (request.forceSnapshot || request.enforceRetention) {
-    const flag = request.forceSnapshot ? '-force-snapshot' : '-enforce-retention';
-    throw usageError(`${flag} is not available in this version, run -once without it`);
-  }
   using signals = new SignalQueue();
   const { logging } = request.config;
   const logger = commandLogger(io, { logging, level: request.logLevel });

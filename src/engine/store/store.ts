@@ -7,6 +7,7 @@ import type { Logger } from '../../telemetry/index.ts';
 import { Database } from '../db/database.ts';
 import type { DatabaseOptions, Ports, StoreOptions } from '../options.ts';
 import { finalUpload } from './final-sync.ts';
+import { Upkeep } from './upkeep.ts';
 
 /** Databases that are closed at the same time. */
 const CLOSE_PARALLEL = 16;
@@ -31,6 +32,7 @@ export class Store {
   readonly #ports: Ports;
   readonly #logger: Logger;
   readonly #worker: CheckpointWorker;
+  readonly #upkeep: Upkeep;
   /** Databases that would overwrite another one's backup. */
   #conflicts: ReadonlyMap<string, LitestreamError> = new Map();
   #closed = false;
@@ -44,6 +46,8 @@ export class Store {
       (database) =>
         new Database({ options: database, ports, worker: this.#worker, logger: this.#logger }),
     );
+    this.#upkeep = new Upkeep(options, ports, this.#logger);
+    for (const database of this.databases) this.#upkeep.add(database);
   }
 
   /**
@@ -59,7 +63,10 @@ export class Store {
     const [first] = conflicts.values();
     if (this.#options.monitors && first !== undefined) throw first;
     this.#conflicts = conflicts;
-    if (this.#options.monitors) for (const database of this.databases) database.start();
+    if (this.#options.monitors) {
+      for (const database of this.databases) database.start();
+      this.#upkeep.start();
+    }
     return Promise.resolve();
   }
 
@@ -69,10 +76,7 @@ export class Store {
    * @throws LitestreamError prefixed `sync database <path>: ` or `sync replica for <path>: `
    */
   async syncDatabase(path: string, signal?: AbortSignal): Promise<SyncResult> {
-    const database = this.databases.find((known) => known.options.path === path);
-    if (database === undefined) {
-      throw new LitestreamError('ERR_DB_NOT_FOUND', `database not found: ${path}`);
-    }
+    const database = this.#find(path);
     const conflict = this.#conflicts.get(path);
     if (conflict !== undefined) throw wrapError(`sync database ${path}`, conflict);
     let txid: Txid;
@@ -96,6 +100,33 @@ export class Store {
   }
 
   /**
+   * Writes a snapshot of the database's present state to every replica, whether there is one of it or not.
+   *
+   * @throws LitestreamError prefixed `snapshot <path>: `
+   */
+  async snapshotDatabase(path: string, signal?: AbortSignal): Promise<void> {
+    try {
+      for (const replica of this.#upkeep.of(this.#find(path))) await replica.snapshot(signal);
+    } catch (error) {
+      throw wrapError(`snapshot ${path}`, error);
+    }
+  }
+
+  /**
+   * Deletes expired snapshots of the database, and what only they needed, in every replica.
+   *
+   * @throws LitestreamError prefixed `enforce retention for <path>: `
+   */
+  async enforceRetention(path: string, signal?: AbortSignal): Promise<void> {
+    try {
+      for (const replica of this.#upkeep.of(this.#find(path)))
+        await replica.enforceRetention(signal);
+    } catch (error) {
+      throw wrapError(`enforce retention for ${path}`, error);
+    }
+  }
+
+  /**
    * Syncs everything a last time and releases it. Never throws for a database's failure.
    *
    * @returns the failures, in database order
@@ -103,6 +134,7 @@ export class Store {
   async close(options: CloseOptions = {}): Promise<readonly LitestreamError[]> {
     if (this.#closed) return [];
     this.#closed = true;
+    await this.#upkeep.stop();
     const failures: (LitestreamError | undefined)[] = [];
     const queue = this.databases.entries();
     const work = async (): Promise<void> => {
@@ -111,8 +143,17 @@ export class Store {
       }
     };
     await Promise.all(Array.from({ length: CLOSE_PARALLEL }, work));
+    await this.#upkeep.close();
     await this.#worker.close();
     return failures.filter((failure) => failure !== undefined);
+  }
+
+  #find(path: string): Database {
+    const database = this.databases.find((known) => known.options.path === path);
+    if (database === undefined) {
+      throw new LitestreamError('ERR_DB_NOT_FOUND', `database not found: ${path}`);
+    }
+    return database;
   }
 
   async #closeDatabase(

@@ -1,0 +1,438 @@
+import { basename, join } from 'node:path';
+import type { EncodePool } from '../../codec/index.ts';
+import {
+  compactLevel,
+  coverage,
+  covers,
+  isDamage,
+  restorableTo,
+  Spool,
+  type CompactOutcome,
+  type LevelGap,
+  type TemporaryFiles,
+} from '../../compaction/index.ts';
+import { formatFileName, toTxid, type Txid } from '../../formats/ltx/index.ts';
+import { isAborted } from '../../lib/clock.ts';
+import { errorMessage, LitestreamError } from '../../lib/errors.ts';
+import { Mutex } from '../../lib/mutex.ts';
+import type { FileInfo, FileKey, ReplicaClient } from '../../storage/index.ts';
+import type { Logger } from '../../telemetry/index.ts';
+import type { Database } from '../db/database.ts';
+import type { Ports, StoreOptions } from '../options.ts';
+import type { Replica } from '../replica/replica.ts';
+import { exists, listLevel, ReplicaView, SNAPSHOT_LEVEL } from './replica-view.ts';
+import { RetentionRunner } from './retention.ts';
+import { encodeSnapshot } from './snapshots.ts';
+
+export interface MaintenanceInit {
+  readonly database: Database;
+  readonly replica: Replica;
+  readonly options: StoreOptions;
+  readonly ports: Ports;
+  readonly pool: EncodePool;
+  /** With the store's attributes. */
+  readonly logger: Logger;
+  /** Local files up to here are needed by no replica of the database. */
+  readonly commonLocalFloor: () => bigint;
+}
+
+/** How a pass over one replica ended: `not-ready` and `failed` want another try soon. */
+export type PassResult = 'done' | 'not-ready' | 'failed';
+
+/**
+ * Levels, snapshots and retention of one replica. One piece of work at a time: what a snapshot and a compaction need in memory is
+ * never needed at once. Failures are logged here and reported as a {@link PassResult}.
+ *
+ * Spec: replication 16 to 18, W-8, W-9, W-27, failures CMP-07, CMP-16, CMP-19, CMP-21.
+ */
+export class ReplicaMaintenance {
+  readonly database: Database;
+  readonly replica: Replica;
+  readonly retention: RetentionRunner;
+  readonly #options: StoreOptions;
+  readonly #ports: Ports;
+  readonly #pool: EncodePool;
+  readonly #logger: Logger;
+  readonly #lock = new Mutex();
+  readonly #view: ReplicaView;
+
+  constructor(init: MaintenanceInit) {
+    const { database, options, ports, replica } = init;
+    this.database = database;
+    this.replica = replica;
+    this.#options = options;
+    this.#ports = ports;
+    this.#pool = init.pool;
+    const name = replica.options.name ?? replica.client.type;
+    this.#logger = init.logger.with({
+      db: basename(database.options.path),
+      ...(database.replicas.length > 1 ? { replica: name } : {}),
+    });
+    this.#view = new ReplicaView(replica);
+    this.retention = new RetentionRunner({
+      database,
+      replica,
+      options,
+      ports,
+      logger: this.#logger,
+      view: this.#view,
+      commonLocalFloor: init.commonLocalFloor,
+      reportLoss: (gap, signal) => this.#checkLoss(gap, signal),
+    });
+    replica.setBridge((missing, signal) => this.#bridge(missing, signal));
+  }
+
+  /** True once there is something in the database, and in the replica. */
+  get isReady(): boolean {
+    return this.database.txid > 0n && (this.replica.position ?? 0n) > 0n;
+  }
+
+  /** True if the database itself is what is being waited for. */
+  get isDatabaseReady(): boolean {
+    return this.database.txid > 0n;
+  }
+
+  /** False if a pass over the level would find nothing to do, as far as is known without asking the replica. */
+  hasWork(level: number): boolean {
+    if (!this.#view.loaded) return true;
+    const newest = this.#view.newest(level)?.maxTxid ?? 0n;
+    if (level === SNAPSHOT_LEVEL) return this.database.txid > newest;
+    return this.#sourceEnd(level) > newest;
+  }
+
+  /** Compacts into one level. */
+  async compact(level: number, signal?: AbortSignal): Promise<PassResult> {
+    if (!this.#checkReady(level)) return 'not-ready';
+    return this.#guarded(level, signal, async () => {
+      await this.#view.load(signal);
+      if (!this.hasWork(level)) {
+        this.#noCompaction(level);
+        return;
+      }
+      let outcome = await this.#compactOnce(level, false, signal);
+      const gap = gapOf(outcome);
+      if (gap !== undefined && (await this.#checkLoss(gap, signal))) {
+        outcome = await this.#compactOnce(level, true, signal);
+      }
+      if (outcome.kind === 'gap') throw gapError(outcome.gap);
+    });
+  }
+
+  /** Writes a snapshot if something changed since the last one and none exists since the last boundary. */
+  async scheduledSnapshot(
+    isTooEarly: (newest: FileInfo) => boolean,
+    signal?: AbortSignal,
+  ): Promise<PassResult> {
+    if (!this.#checkReady(SNAPSHOT_LEVEL)) return 'not-ready';
+    return this.#guarded(SNAPSHOT_LEVEL, signal, async () => {
+      await this.#view.load(signal);
+      const newest = this.#view.newest(SNAPSHOT_LEVEL);
+      const early = newest !== undefined && isTooEarly(newest);
+      if (early || !this.hasWork(SNAPSHOT_LEVEL)) {
+        this.#noCompaction(SNAPSHOT_LEVEL);
+        return;
+      }
+      await this.#writeSnapshot(signal);
+    });
+  }
+
+  /** Writes a snapshot of the present state, whether there is one or not. @throws LitestreamError */
+  async snapshot(signal?: AbortSignal): Promise<FileInfo> {
+    return this.#lock.run(async () => {
+      await this.#view.load(signal);
+      return this.#writeSnapshot(signal);
+    }, signal);
+  }
+
+  /** Deletes what has expired at level 0. */
+  async enforceLevel0(signal?: AbortSignal): Promise<void> {
+    if (!this.isReady || !this.retention.isLevel0Due()) return;
+    try {
+      await this.#lock.run(async () => {
+        await this.#view.load(signal);
+        await this.retention.enforceLevel0(signal);
+      }, signal);
+    } catch (error) {
+      if (isAborted(signal)) return;
+      this.#logger.log('error', 'l0 retention enforcement failed', {
+        path: this.database.options.path,
+        error: errorMessage(error),
+      });
+    }
+  }
+
+  /** Deletes snapshots that have expired, and what only they needed. @throws LitestreamError */
+  async enforceRetention(signal?: AbortSignal): Promise<void> {
+    await this.#lock.run(async () => {
+      await this.#view.load(signal);
+      await this.retention.enforceSnapshots(signal);
+    }, signal);
+  }
+
+  /** The same, with failures in the log. */
+  async scheduledRetention(signal?: AbortSignal): Promise<void> {
+    if (!this.isReady) return;
+    try {
+      await this.enforceRetention(signal);
+    } catch (error) {
+      if (isAborted(signal)) return;
+      const attributes = { error: errorMessage(error) };
+      this.#logger.log('error', 'retention enforcement failed', attributes);
+    }
+  }
+
+  #checkReady(level: number): boolean {
+    if (this.isReady) return true;
+    this.#logger.log('debug', 'db not ready, skipping', {
+      level,
+      path: this.database.options.path,
+      error: 'db not ready: page size not initialized',
+    });
+    return false;
+  }
+
+  #noCompaction(level: number): void {
+    this.#logger.log('debug', 'no compaction', { level, path: this.database.options.path });
+  }
+
+  async #guarded(
+    level: number,
+    signal: AbortSignal | undefined,
+    body: () => Promise<void>,
+  ): Promise<PassResult> {
+    try {
+      await this.#lock.run(body, signal);
+      return 'done';
+    } catch (error) {
+      if (isAborted(signal)) return 'done';
+      this.#logger.log('error', 'compaction failed', { level, error: errorMessage(error) });
+      return 'failed';
+    }
+  }
+
+  /** Where the source of a level ends, as far as is known. */
+  #sourceEnd(level: number): bigint {
+    if (level === 1) return this.replica.position ?? 0n;
+    return this.#view.newest(level - 1)?.maxTxid ?? 0n;
+  }
+
+  async #compactOnce(
+    level: number,
+    force: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<CompactOutcome> {
+    const { clock } = this.#ports;
+    const expected = this.#sourceEnd(level);
+    const newest = this.#view.newest(level);
+    const { covered } = this.#view;
+    const intervalMs = this.#options.levels.find((known) => known.level === level)?.intervalMs ?? 0;
+    let outcome: CompactOutcome;
+    try {
+      outcome = await compactLevel({
+        client: this.replica.client,
+        level,
+        intervalMs: Math.max(1, intervalMs),
+        newest,
+        force,
+        covered,
+        expected: expected > covered ? expected : 0n,
+        anchor: level === 1 ? this.retention.anchor(newest?.maxTxid ?? 0n) : undefined,
+        isUnusable: (file) => this.#view.isUnusable(file),
+        openLocal: (file) => this.database.files.openCopy(file),
+        temporary: this.#temporary(),
+        clock,
+        logger: this.#logger,
+        signal,
+      });
+    } catch (error) {
+      await this.#noteDamage(error, signal);
+      throw error;
+    }
+    if (outcome.kind === 'compacted') await this.#compacted(outcome.file, signal);
+    else this.#noCompaction(level);
+    return outcome;
+  }
+
+  async #compacted(file: FileInfo, signal: AbortSignal | undefined): Promise<void> {
+    const { level, maxTxid, minTxid, size } = file;
+    this.#view.wrote(file);
+    this.#logger.log('info', 'compaction complete', {
+      level,
+      txid: { min: minTxid, max: maxTxid },
+      size,
+    });
+    if (this.#options.verifyCompaction) await this.#verifyLevel(level, signal);
+    if (level !== 1 || !this.retention.isLevel0Due()) return;
+    try {
+      await this.retention.enforceLevel0(signal);
+    } catch (error) {
+      if (isAborted(signal)) return;
+      this.#logger.log('error', 'enforce L0 time retention', { error: errorMessage(error) });
+    }
+  }
+
+  /** Spec: replication 17.4 step 8. Never fails the compaction. */
+  async #verifyLevel(level: number, signal: AbortSignal | undefined): Promise<void> {
+    let problem: string | undefined;
+    try {
+      let last: FileInfo | undefined;
+      for (const file of await listLevel(this.replica.client, level, signal)) {
+        if (last !== undefined && last.maxTxid + 1n !== file.minTxid) {
+          problem = `files are not contiguous: ${nameOf(last)} is followed by ${nameOf(file)}`;
+        }
+        last = file;
+      }
+    } catch (error) {
+      problem = errorMessage(error);
+    }
+    if (problem === undefined) return;
+    const logger = this.#logger.with({ subsystem: 'compactor' });
+    logger.log('warn', 'post-compaction verification failed', { level, error: problem });
+    const labels = { db: this.database.options.path };
+    this.#ports.metrics.add('litestream_compaction_verify_error_count', labels, 1);
+  }
+
+  /** A file of which no copy is usable is a hole: a snapshot bridges it, and the next pass goes on behind it. */
+  async #noteDamage(error: unknown, signal: AbortSignal | undefined): Promise<void> {
+    if (!isDamage(error)) return;
+    const { level, minTxid, maxTxid } = error.details;
+    if (typeof level !== 'number' || typeof minTxid !== 'bigint' || typeof maxTxid !== 'bigint') {
+      return;
+    }
+    const key = { level, minTxid: toTxid(minTxid), maxTxid: toTxid(maxTxid) };
+    this.#view.markUnusable(key);
+    this.#logger.log('error', 'ltx file is damaged and has no good copy', {
+      level,
+      min_txid: minTxid,
+      max_txid: maxTxid,
+      error: errorMessage(error),
+    });
+    await this.#repair(signal);
+  }
+
+  /**
+   * Looks at files that a listing does not show. True if they were lost and the replica has been repaired; false if the listing is
+   * merely late.
+   */
+  async #checkLoss(gap: LevelGap, signal: AbortSignal | undefined): Promise<boolean> {
+    const key: FileKey = {
+      level: gap.level,
+      minTxid: toTxid(gap.from),
+      maxTxid: gap.level === 0 ? toTxid(gap.from) : toTxid(gap.to),
+    };
+    if (await exists(this.replica.client, key, signal)) return false;
+    this.#logger.log('error', 'replica has lost files', {
+      level: gap.level,
+      min_txid: gap.from,
+      max_txid: gap.to,
+    });
+    await this.#repair(signal);
+    return true;
+  }
+
+  /** Makes the replica restorable up to its position: uploads again what is still local, else writes a snapshot. */
+  async #repair(signal: AbortSignal | undefined): Promise<void> {
+    const { client } = this.replica;
+    const position = this.replica.position ?? 0n;
+    const hadSnapshot = this.#view.newest(SNAPSHOT_LEVEL) !== undefined;
+    const found = await listEverything(client, signal);
+    const files = found.filter((file) => !this.#view.isUnusable(file));
+    this.#view.replace(files);
+    this.retention.forget();
+    const listed = coverage(files.filter((file) => file.level !== SNAPSHOT_LEVEL));
+    const local = (await this.database.files.list()).filter((txid) => {
+      const key = { level: 0, minTxid: txid, maxTxid: txid };
+      return txid <= position && !covers(listed, key) && !this.#view.isUnusable(key);
+    });
+    const again = await this.replica.uploadAgain(local, signal);
+    if (again.length > 0) {
+      this.#logger.log('warn', 'uploaded lost files again', { files: again.length });
+    }
+    const reached = restorableTo([...files, ...again], SNAPSHOT_LEVEL);
+    const lostSnapshot = hadSnapshot && this.#view.newest(SNAPSHOT_LEVEL) === undefined;
+    if (reached >= position) this.#view.restorable(reached);
+    if (reached >= position && !lostSnapshot) return;
+    this.#logger.log('warn', 'transactions are missing in the replica, writing a snapshot', {
+      min_txid: reached + 1n,
+      max_txid: position,
+    });
+    await this.#writeSnapshot(signal);
+  }
+
+  /** A local file is gone before this replica had it. Spec: W-9. */
+  async #bridge(missing: Txid, signal: AbortSignal | undefined): Promise<Txid> {
+    return this.#lock.run(async () => {
+      await this.#view.load(signal);
+      this.#logger.log('warn', 'local files are gone, writing a snapshot instead', {
+        min_txid: missing,
+        max_txid: this.database.txid,
+      });
+      const { maxTxid } = await this.#writeSnapshot(signal);
+      return maxTxid;
+    }, signal);
+  }
+
+  async #writeSnapshot(signal: AbortSignal | undefined): Promise<FileInfo> {
+    const { clock } = this.#ports;
+    const view = await this.database.view(signal);
+    if (view === undefined) {
+      throw new LitestreamError('ERR_DB_NOT_READY', 'db not ready: page size not initialized', {
+        retryable: true,
+      });
+    }
+    const temporary = this.#temporary();
+    const path = temporary.path(`${formatFileName(1n, view.txid)}.snapshot.tmp`);
+    const spool = new Spool({ fileSystem: temporary.fileSystem, path, owner: temporary.owner });
+    try {
+      const maxTxid = await encodeSnapshot({ view, spool, pool: this.#pool, clock, signal });
+      const key = { level: SNAPSHOT_LEVEL, minTxid: toTxid(1n), maxTxid };
+      const file = await this.replica.client.write(key, await spool.source(), { signal });
+      this.#view.wrote(file);
+      this.#logger.log('info', 'snapshot complete', { txid: maxTxid, size: file.size });
+      return file;
+    } finally {
+      view.release();
+      await spool.discard();
+    }
+  }
+
+  #temporary(): TemporaryFiles {
+    const { files } = this.database;
+    const name = this.replica.options.name ?? this.replica.client.type;
+    const at = this.database.replicas.indexOf(this.replica);
+    return {
+      fileSystem: this.#ports.fileSystem,
+      path: (file) => join(files.folder, `${name}-${at}.${file}`.replaceAll(/[^\w.-]/g, '_')),
+      owner: files.ownership?.file,
+    };
+  }
+}
+
+function gapOf(outcome: CompactOutcome): LevelGap | undefined {
+  return outcome.kind === 'gap' || outcome.kind === 'compacted' ? outcome.gap : undefined;
+}
+
+function gapError(gap: LevelGap): LitestreamError {
+  const { from, level, to } = gap;
+  return new LitestreamError(
+    'ERR_TX_GAP',
+    `non-contiguous transaction ids in input files: level ${level} lacks ${formatFileName(from, to)}`,
+    { details: { level, minTxid: from, maxTxid: to }, retryable: true },
+  );
+}
+
+function nameOf(file: FileInfo): string {
+  return formatFileName(file.minTxid, file.maxTxid);
+}
+
+/** Lower levels first: the output of a compaction exists before its inputs are deleted. */
+async function listEverything(
+  client: ReplicaClient,
+  signal: AbortSignal | undefined,
+): Promise<FileInfo[]> {
+  const files: FileInfo[] = [];
+  for (let level = 0; level <= SNAPSHOT_LEVEL; level++) {
+    files.push(...(await listLevel(client, level, signal)));
+  }
+  return files;
+}

@@ -1,0 +1,199 @@
+import { nextBoundary, previousBoundary } from '../../compaction/index.ts';
+import { type Clock, sleep } from '../../lib/clock.ts';
+import { DurationValue, type Logger } from '../../telemetry/index.ts';
+import type { StoreOptions } from '../options.ts';
+import type { PassResult, ReplicaMaintenance } from './maintenance.ts';
+import { SNAPSHOT_LEVEL } from './replica-view.ts';
+import type { Slots } from './slots.ts';
+
+/** A replica that is not ready, or failed, is tried again after this long, later ever less often. */
+const RETRY_MS = 1000;
+const RETRY_MS_MAX = 60_000;
+/** Then it is said that a database does not become ready. */
+const READY_TIMEOUT_MS = 30_000;
+/** The wall clock is looked at this often at least: it may jump. */
+const SLEEP_MS_MAX = 60_000;
+/** Replicas that one monitor works on at the same time. */
+const WALKERS = 4;
+
+const TIMEOUT_HINT =
+  'database may have corrupted local state or blocked transactions; try removing -litestream directory and restarting';
+
+export interface MonitorInit {
+  readonly options: StoreOptions;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** All replicas of all databases at the time of the call. */
+  readonly replicas: () => readonly ReplicaMaintenance[];
+  /** Bounds work over all monitors. */
+  readonly slots: Slots;
+  readonly signal: AbortSignal;
+}
+
+/** A replica that wants another try before the next boundary. */
+interface Retry {
+  readonly since: number;
+  due: number;
+  delayMs: number;
+  readonly reason: PassResult;
+}
+
+/** Runs one monitor per level, one for snapshots and one for level-0 retention, until the signal fires. Spec: replication 17.3. */
+export async function runMonitors(init: MonitorInit): Promise<void> {
+  const { l0RetentionMs, levels, snapshotIntervalMs } = init.options;
+  const loops = levels.map(({ intervalMs, level }) => runLevel(init, level, intervalMs));
+  if (snapshotIntervalMs > 0) loops.push(runLevel(init, SNAPSHOT_LEVEL, snapshotIntervalMs));
+  if (l0RetentionMs > 0) loops.push(runLevel0Retention(init));
+  await Promise.all(loops);
+}
+
+async function runLevel(init: MonitorInit, level: number, intervalMs: number): Promise<void> {
+  const interval = new DurationValue(intervalMs);
+  init.logger.log('info', 'starting compaction monitor', { level, interval });
+  await new LevelMonitor(init, level, intervalMs).run();
+}
+
+async function runLevel0Retention(init: MonitorInit): Promise<void> {
+  const { clock, logger, options, signal } = init;
+  const intervalMs = Math.max(1, options.l0RetentionCheckIntervalMs);
+  logger.log('info', 'starting L0 retention monitor', {
+    interval: new DurationValue(intervalMs),
+    retention: new DurationValue(options.l0RetentionMs),
+  });
+  while (!signal.aborted) {
+    const due = init.replicas().filter((replica) => replica.retention.isLevel0Due());
+    await forEach(init, due, (replica) => replica.enforceLevel0(signal));
+    await pause(clock, intervalMs, signal);
+  }
+}
+
+/** One level's monitor; it walks all databases. */
+class LevelMonitor {
+  readonly #init: MonitorInit;
+  readonly #level: number;
+  readonly #intervalMs: number;
+  readonly #retries = new Map<ReplicaMaintenance, Retry>();
+  #saidTimeout = false;
+
+  constructor(init: MonitorInit, level: number, intervalMs: number) {
+    this.#init = init;
+    this.#level = level;
+    this.#intervalMs = intervalMs;
+  }
+
+  async run(): Promise<void> {
+    const { clock, replicas, signal } = this.#init;
+    while (!signal.aborted) {
+      const now = clock.now();
+      const next = nextBoundary(now, this.#intervalMs);
+      await this.#walk(replicas());
+      // A clock that is set back must not make the wait longer than an interval.
+      while (!signal.aborted && clock.now() < next && clock.now() >= now - this.#intervalMs) {
+        const left = Math.min(next - clock.now(), this.#untilRetry(), SLEEP_MS_MAX);
+        await pause(clock, Math.max(1, left), signal);
+        await this.#walk(this.#dueRetries());
+        this.#checkTimeout();
+      }
+    }
+  }
+
+  #untilRetry(): number {
+    const now = this.#init.clock.monotonic();
+    let left = Infinity;
+    for (const { due } of this.#retries.values()) left = Math.min(left, due - now);
+    return left;
+  }
+
+  #dueRetries(): ReplicaMaintenance[] {
+    const now = this.#init.clock.monotonic();
+    const due = [...this.#retries].filter(([, retry]) => retry.due <= now);
+    return due.map(([replica]) => replica);
+  }
+
+  async #walk(replicas: readonly ReplicaMaintenance[]): Promise<void> {
+    const wanted = replicas.filter((replica) => this.#isWanted(replica));
+    await forEach(this.#init, wanted, async (replica) => {
+      this.#note(replica, await this.#pass(replica));
+    });
+  }
+
+  /** An idle database takes no slot. */
+  #isWanted(replica: ReplicaMaintenance): boolean {
+    if (replica.hasWork(this.#level)) return true;
+    return this.#level === SNAPSHOT_LEVEL && replica.retention.areSnapshotsDue();
+  }
+
+  async #pass(replica: ReplicaMaintenance): Promise<PassResult> {
+    const { clock, signal } = this.#init;
+    if (this.#level !== SNAPSHOT_LEVEL) return replica.compact(this.#level, signal);
+    const result = await replica.scheduledSnapshot((newest) => {
+      const now = clock.now();
+      return newest.createdAt > previousBoundary(now, this.#intervalMs) && newest.createdAt <= now;
+    }, signal);
+    await replica.scheduledRetention(signal);
+    return result;
+  }
+
+  #note(replica: ReplicaMaintenance, result: PassResult): void {
+    const known = this.#retries.get(replica);
+    if (result === 'done') {
+      this.#retries.delete(replica);
+      return;
+    }
+    const now = this.#init.clock.monotonic();
+    if (result === 'not-ready' && this.#retries.size === 0) {
+      const attributes = { level: this.#level };
+      this.#init.logger.log('debug', 'scheduling retry for unready dbs', attributes);
+    }
+    const goesOn = known?.reason === result ? known : undefined;
+    const since = goesOn?.since ?? now;
+    const first = result === 'failed' ? Math.min(RETRY_MS_MAX, this.#intervalMs) : RETRY_MS;
+    const slower = result === 'failed' || now - since >= READY_TIMEOUT_MS;
+    const last = goesOn?.delayMs ?? first / 2;
+    const delayMs = slower ? Math.min(RETRY_MS_MAX, last * 2) : first;
+    this.#retries.set(replica, { since, due: now + delayMs, delayMs, reason: result });
+  }
+
+  /** Said once per level. */
+  #checkTimeout(): void {
+    if (this.#saidTimeout) return;
+    const { clock, logger } = this.#init;
+    const now = clock.monotonic();
+    const late = [...this.#retries].filter(
+      ([replica, { reason, since }]) =>
+        reason === 'not-ready' && !replica.isDatabaseReady && now - since >= READY_TIMEOUT_MS,
+    );
+    if (late.length === 0) return;
+    this.#saidTimeout = true;
+    logger.log('warn', 'timeout waiting for db initialization', {
+      level: this.#level,
+      dbs: late.map(([replica]) => replica.database.options.path),
+      timeout: new DurationValue(READY_TIMEOUT_MS),
+      hint: TIMEOUT_HINT,
+    });
+  }
+}
+
+/** A few at a time; within the bound that holds for everything. */
+async function forEach(
+  { signal, slots }: MonitorInit,
+  replicas: readonly ReplicaMaintenance[],
+  body: (replica: ReplicaMaintenance) => Promise<void>,
+): Promise<void> {
+  const queue = replicas.values();
+  const work = async (): Promise<void> => {
+    for (const replica of queue) {
+      if (signal.aborted) return;
+      await slots.run(() => body(replica));
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(WALKERS, replicas.length) }, work));
+}
+
+async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(clock, ms, signal);
+  } catch {
+    // Stopped: the loop sees the signal.
+  }
+}
