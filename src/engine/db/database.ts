@@ -10,6 +10,7 @@ import type { DatabaseOptions, Ports } from '../options.ts';
 import { findHoles, Replica, type ReplicaHistory } from '../replica/replica.ts';
 import { CaptureLoop, type SnapshotView } from './capture-loop.ts';
 import { LocalFiles, ownershipOf } from './local-files.ts';
+import { MetaLock } from './meta-lock.ts';
 import { openSession } from './opener.ts';
 import { ContinuityLost } from './session.ts';
 import type { FullReason } from './transaction.ts';
@@ -42,6 +43,7 @@ export class Database {
   readonly #failures: FailureLog;
   readonly #executor = new Mutex();
   readonly #waker: Waker;
+  readonly #lock: MetaLock;
   readonly #stop = new AbortController();
   readonly #started: Promise<void>;
   #markStarted: () => void = () => undefined;
@@ -63,6 +65,7 @@ export class Database {
     this.#worker = init.worker;
     this.#logger = init.logger.with({ db: basename(options.path) });
     this.#waker = new Waker(ports.clock);
+    this.#lock = new MetaLock(options.metaPath, ports.fileSystem);
     this.files = new LocalFiles(options.metaPath, ports.fileSystem);
     this.replicas = options.replicas.map(
       (replica) => new Replica(replica, this.files, this.#logger, ports),
@@ -127,7 +130,10 @@ export class Database {
 
   /** Closes the database; its WAL stays. */
   async release(): Promise<void> {
-    await this.#executor.run(() => this.#closeSession());
+    await this.#executor.run(async () => {
+      await this.#closeSession();
+      await this.#lock.release();
+    });
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -189,7 +195,9 @@ export class Database {
       this.#saidMissing = true;
       return undefined;
     }
-    files.setOwnership(await ownershipOf(fileSystem, options.path));
+    const ownership = await ownershipOf(fileSystem, options.path);
+    files.setOwnership(ownership);
+    await this.#lock.acquire(options.metaPath, ownership);
     if (!this.#cleaned) await files.removeTemporary();
     this.#cleaned = true;
     const opened = await this.#openSession();
