@@ -116,7 +116,13 @@ export class Xxh32 {
 
 /** XXH32 of `bytes`, unsigned: header and content checksums of LZ4 frames. Spec: formats 2.6. */
 export function xxh32(bytes: Uint8Array, seed: number = 0): number {
-  const hash = new Xxh32(seed);
-  hash.update(bytes);
-  return hash.digest();
+  const { length } = bytes;
+  const whole = length - (length % STRIPE);
+  let start = seed + PRIME_5;
+  if (whole > 0) {
+    const lanes = startLanes(seed);
+    stripes(viewOf(bytes), lanes);
+    start = joinLanes(lanes);
+  }
+  return finish(start + length, viewOf(bytes.subarray(whole)));
 }
