@@ -46,6 +46,8 @@ export async function publish(
     file = await files.create(txid);
     stage = 'stage-write';
     const { size, pageCount } = await encode(transaction, file, options);
+    // What was dropped may hold images of a WAL that was overwritten: it must not get its name.
+    throwIfAborted(options.signal);
     stage = 'stage-sync';
     await files.publish(txid, file);
     return { size, pages: pageCount };

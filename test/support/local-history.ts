@@ -1,0 +1,23 @@
+import { readFileSync } from 'node:fs';
+import { decodeLtxFile, type LtxFile, type Txid } from '../../src/formats/ltx/index.ts';
+import type { LocalFiles } from '../../src/engine/db/local-files.ts';
+
+/** A local file, decoded. */
+export function readLocal(files: LocalFiles, txid: Txid): LtxFile {
+  return decodeLtxFile(readFileSync(files.pathOf(txid)));
+}
+
+/** The database that all local files together make: page n is at index n − 1. */
+export async function imageOfFiles(files: LocalFiles): Promise<(Uint8Array | undefined)[]> {
+  let image: (Uint8Array | undefined)[] = [];
+  let pageSize = 0;
+  for (const txid of await files.list()) {
+    const { header, pages } = readLocal(files, txid);
+    // A file with another page size begins anew: it holds every page.
+    if (header.pageSize !== pageSize) image = [];
+    pageSize = header.pageSize;
+    for (const { pgno, data } of pages) image[pgno - 1] = data;
+    image.length = header.commit;
+  }
+  return image;
+}
