@@ -7,6 +7,7 @@ import { contentOf, integrityOf } from '../support/app-database.ts';
 import { Application, hasPython, type ApplicationOptions } from '../support/application.ts';
 import { Daemon, OURS, runProgram } from '../support/program.ts';
 import { filesOf, type ReplicaFile } from '../support/replica-folder.ts';
+import { parseFullLines, type FullLine } from '../support/log-lines.ts';
 import { readLtxFacts } from '../support/ltx-facts.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
@@ -17,12 +18,6 @@ export interface SceneOptions {
   readonly top?: readonly string[];
   /** Where the database is; default: `app.db` in the scene's folder. */
   readonly folder?: string;
-}
-
-/** Why a transaction with every page was written, as the log says. */
-export interface FullLine {
-  readonly txid: number;
-  readonly reason: string;
 }
 
 /** One database, its application, its daemon and its folder replica. */
@@ -147,23 +142,12 @@ export class Scene {
   assertUnbroken(replica: string = this.replica): void {
     const found = filesOf(replica).map(({ minTxid, maxTxid }) => [minTxid, maxTxid]);
     const first = Number.parseInt(found[0]?.[0] ?? '', 16);
-    const wanted = found.map((_file, at) => Array(2).fill(hex(first + at)));
+    const wanted = found.map((_file, at) => [hex(first + at), hex(first + at)]);
     assert.deepEqual(found, wanted);
   }
 }
 
-/** Lines about full transactions in a daemon's log. */
-export function parseFullLines(log: string): FullLine[] {
-  const lines = log.matchAll(
-    /msg="writing the whole database".* txid=([0-9a-f]+) reason=(?:"([^"]*)"|(\S+))/g,
-  );
-  return Array.from(lines, ([, txid = '', quoted, bare]) => ({
-    txid: Number.parseInt(txid, 16),
-    reason: quoted ?? bare ?? '',
-  }));
-}
-
-export function hex(txid: number): string {
+function hex(txid: number): string {
   return txid.toString(16).padStart(16, '0');
 }
 
