@@ -1,5 +1,6 @@
 import type { Txid } from '../formats/ltx/index.ts';
 import type { FileInfo } from '../storage/index.ts';
+import { previousBoundary } from './boundary.ts';
 
 /** TXIDs that no file of a level holds, although files behind them exist. */
 export interface LevelGap {
@@ -89,6 +90,34 @@ export function chooseInputs(choice: InputChoice): Inputs {
   // What a snapshot covers need not be there.
   const harmless = gap !== undefined && next !== undefined && gap.to <= covered;
   return { files: chain.files, gap: harmless ? undefined : gap };
+}
+
+/**
+ * Cuts the inputs of one pass by the intervals in which they were created, so that a pass that comes late does not make the restore
+ * points of a whole outage into one. What was created since the last boundary joins the interval before it. Pure.
+ *
+ * Spec: failures CMP-01.
+ */
+export function groupByInterval(
+  files: readonly FileInfo[],
+  intervalMs: number,
+  nowMs: number,
+): FileInfo[][] {
+  const current = previousBoundary(nowMs, intervalMs);
+  const groups: FileInfo[][] = [];
+  let window = 0;
+  for (const file of files) {
+    const group = groups.at(-1);
+    const own = Math.min(current, previousBoundary(file.createdAt, intervalMs));
+    const joins = own <= window || (own === current && window === current - intervalMs);
+    if (group !== undefined && joins) {
+      group.push(file);
+      continue;
+    }
+    groups.push([file]);
+    window = own;
+  }
+  return groups;
 }
 
 /** Ranges of TXIDs that files cover, touching ones joined, ascending. */

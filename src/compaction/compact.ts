@@ -6,7 +6,7 @@ import type { FileSystem, OpenFile, Ownership } from '../lib/file-system.ts';
 import type { FileInfo, ReplicaClient } from '../storage/index.ts';
 import type { Logger } from '../telemetry/index.ts';
 import { previousBoundary } from './boundary.ts';
-import { chooseInputs, endOf, type LevelGap } from './chain.ts';
+import { chooseInputs, endOf, groupByInterval, type LevelGap } from './chain.ts';
 import { damage, isDamage, nameInput } from './damage.ts';
 import { memoryBytes, openFileBytes, streamBytes, type ByteSource } from './input.ts';
 import { FAN_IN, InputFailure, mergeFiles, type Merged } from './merge.ts';
@@ -42,6 +42,8 @@ export interface CompactOptions {
   readonly isUnusable?: ((file: FileInfo) => boolean) | undefined;
   /** A local copy of an input; undefined if there is none. Preferred to the replica's. */
   readonly openLocal?: ((file: FileInfo) => Promise<OpenFile | undefined>) | undefined;
+  /** Called for each file once it is in the replica. */
+  readonly onFile?: ((file: FileInfo) => void) | undefined;
   readonly temporary: TemporaryFiles;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -52,8 +54,9 @@ export interface CompactOptions {
 export type CompactOutcome =
   | {
       readonly kind: 'compacted';
+      /** The last file that was written: one per interval in which inputs were created. */
       readonly file: FileInfo;
-      /** Files that are in it. */
+      /** Files that were merged. */
       readonly inputs: number;
       /** Where it had to stop. */
       readonly gap: LevelGap | undefined;
@@ -64,8 +67,8 @@ export type CompactOutcome =
   | { readonly kind: 'too-early'; readonly nextAtMs: number };
 
 /**
- * Merges what a source level has behind the destination's end into one file of the destination. The output is complete and its
- * inputs are verified before the upload begins; after an error nothing is left of it.
+ * Merges what a source level has behind the destination's end into the destination: one file, or several if a backlog spans more
+ * than one interval. A file is complete and its inputs are verified before its upload begins; after an error nothing is left of it.
  *
  * Spec: replication 17.4, formats 2.20, failures CMP-04, CMP-08, CMP-09, CMP-13.
  *
@@ -81,9 +84,18 @@ export async function compactLevel(options: CompactOptions): Promise<CompactOutc
     return { kind: 'too-early', nextAtMs: boundary + intervalMs };
   }
   const { files, gap } = await listInputs(options);
-  if (files.length === 0) return gap === undefined ? { kind: 'nothing' } : { kind: 'gap', gap };
-  const { file, inputs } = await new Compaction(options, files).run();
-  return { kind: 'compacted', file, inputs, gap };
+  let inputs = 0;
+  let file: FileInfo | undefined;
+  for (const group of groupByInterval(files, intervalMs, nowMs)) {
+    const done = await new Compaction(options, group).run();
+    file = done.file;
+    inputs += done.inputs;
+    options.onFile?.(file);
+    // The page size changed: the next pass goes on there.
+    if (done.inputs < group.length) break;
+  }
+  if (file !== undefined) return { kind: 'compacted', file, inputs, gap };
+  return gap === undefined ? { kind: 'nothing' } : { kind: 'gap', gap };
 }
 
 async function listInputs(options: CompactOptions): ReturnType<typeof chooseFrom> {

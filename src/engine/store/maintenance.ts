@@ -238,6 +238,7 @@ export class ReplicaMaintenance {
         expected: expected > covered ? expected : 0n,
         anchor: level === 1 ? this.retention.anchor(newest?.maxTxid ?? 0n) : undefined,
         isUnusable: (file) => this.#view.isUnusable(file),
+        onFile: (file) => this.#compacted(file),
         openLocal: (file) => this.database.files.openCopy(file),
         temporary: this.#temporary(),
         clock,
@@ -248,12 +249,12 @@ export class ReplicaMaintenance {
       await this.#noteDamage(error, signal);
       throw error;
     }
-    if (outcome.kind === 'compacted') await this.#compacted(outcome.file, signal);
+    if (outcome.kind === 'compacted') await this.#afterCompaction(level, signal);
     else this.#noCompaction(level);
     return outcome;
   }
 
-  async #compacted(file: FileInfo, signal: AbortSignal | undefined): Promise<void> {
+  #compacted(file: FileInfo): void {
     const { level, maxTxid, minTxid, size } = file;
     this.#view.wrote(file);
     this.#logger.log('info', 'compaction complete', {
@@ -261,6 +262,9 @@ export class ReplicaMaintenance {
       txid: { min: minTxid, max: maxTxid },
       size,
     });
+  }
+
+  async #afterCompaction(level: number, signal: AbortSignal | undefined): Promise<void> {
     if (this.#options.verifyCompaction) await this.#verifyLevel(level, signal);
     if (level !== 1 || !this.retention.isLevel0Due()) return;
     try {
