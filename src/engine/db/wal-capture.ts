@@ -125,10 +125,16 @@ export class WalCapture {
     this.#commit = 0;
   }
 
-  /** True if the header is that of the generation that is being followed. */
+  /**
+   * True if the header is that of the generation that is being followed. A transaction that restarted the WAL and was rolled
+   * back leaves a header that the next writer replaces by one with the same salts and its own count of checkpoints: as long as
+   * nothing was captured behind it, its checksum counts, too.
+   */
   #isCurrent(header: WalHeader | undefined): boolean {
     const at = this.#position;
-    return header !== undefined && header.salt1 === at?.salt1 && header.salt2 === at.salt2;
+    if (header?.salt1 !== at?.salt1 || header?.salt2 !== at?.salt2) return false;
+    if (at === undefined || at.offset > WAL_HEADER_SIZE) return at !== undefined;
+    return header?.checksum1 === at.checksum1 && header.checksum2 === at.checksum2;
   }
 
   /** True if the frame before the position still carries its salts and checksum: history was not rewritten. */
