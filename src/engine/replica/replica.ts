@@ -1,5 +1,5 @@
 import { formatTxid, NO_TXID, toTxid, type Txid } from '../../formats/ltx/index.ts';
-import { isAborted, sleep, type TimerHandle } from '../../lib/clock.ts';
+import { abortError, isAborted, sleep, type TimerHandle } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
 import type { FileInfo, FileKey, ReplicaClient, WriteSource } from '../../storage/index.ts';
@@ -47,6 +47,8 @@ export class Replica {
   readonly #stop = new AbortController();
   #history: ReplicaHistory | undefined;
   #contact: Promise<ReplicaHistory> | undefined;
+  /** Ends a contact, whoever asked for it. */
+  #contactStop = new AbortController();
   #position: Txid | undefined;
   #target: Txid = NO_TXID;
   #holes: readonly Txid[] = [];
@@ -85,13 +87,16 @@ export class Replica {
     return this.#position;
   }
 
-  /** What is in the replica, by one listing of each level. Later calls return the first answer. */
+  /**
+   * What is in the replica, by one listing of each level. Later calls return the first answer; a signal ends the caller's wait
+   * only.
+   */
   history(signal?: AbortSignal): Promise<ReplicaHistory> {
-    this.#contact ??= this.#look(signal).catch((error: unknown) => {
+    this.#contact ??= this.#look(this.#contactStop.signal).catch((error: unknown) => {
       this.#contact = undefined;
       throw error;
     });
-    return this.#contact;
+    return unlessAborted(this.#contact, signal);
   }
 
   /** The history, if it is known already. */
@@ -152,7 +157,11 @@ export class Replica {
 
   /** Ends the loop; an upload in flight is aborted. */
   async stop(): Promise<void> {
-    this.#stop.abort(new LitestreamError('ERR_ABORTED', 'context canceled'));
+    const reason = new LitestreamError('ERR_ABORTED', 'context canceled');
+    this.#stop.abort(reason);
+    // A last sync may look at the replica again.
+    this.#contactStop.abort(reason);
+    this.#contactStop = new AbortController();
     this.#wake?.();
     await this.#loop;
     this.#loop = undefined;
@@ -339,6 +348,18 @@ export class Replica {
     });
     return info;
   }
+}
+
+/** The promise's outcome, or `ERR_ABORTED` as soon as the signal fires. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(abortError(signal));
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    const done = (): void => signal.removeEventListener('abort', onAbort);
+    promise.then(resolve, reject).finally(done);
+  });
 }
 
 /** Which of the database's own files a replica lacks below its newest one: lost objects, to be uploaded again. */
