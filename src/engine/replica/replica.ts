@@ -99,6 +99,11 @@ export class Replica {
     return unlessAborted(this.#contact, signal);
   }
 
+  /** Another writer was found: nothing more is written to this replica, or deleted from it. */
+  get hasConflict(): boolean {
+    return this.#conflict !== undefined;
+  }
+
   /** The history, if it is known already. */
   get knownHistory(): ReplicaHistory | undefined {
     return this.#history;
@@ -139,6 +144,7 @@ export class Replica {
    */
   begin(after: Txid, holes: readonly Txid[], probation = false): void {
     this.#position = after;
+    this.level0From = this.#history?.level0.at(-1) === after ? after : after + 1n;
     this.#probation = probation;
     this.#holes = holes;
     this.#wake?.();

@@ -84,7 +84,8 @@ export class ReplicaMaintenance {
 
   /** True once there is something in the database, and in the replica. */
   get isReady(): boolean {
-    return this.database.txid > 0n && (this.replica.position ?? 0n) > 0n;
+    const { hasConflict, position = 0n } = this.replica;
+    return this.database.txid > 0n && position > 0n && !hasConflict;
   }
 
   /** True if the database itself is what is being waited for. */
