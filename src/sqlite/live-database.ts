@@ -34,6 +34,8 @@ export type Replacement = 'database removed' | 'database replaced' | 'wal remove
 export class LiveDatabase {
   /** Resolved path. */
   readonly path: string;
+  /** As given: a link may be turned to another file. */
+  readonly #givenPath: string;
   readonly walPath: string;
   /** Bytes. */
   readonly pageSize: number;
@@ -48,6 +50,7 @@ export class LiveDatabase {
 
   private constructor(path: string, connection: Connection, options: LiveDatabaseOptions) {
     this.path = path;
+    this.#givenPath = options.path;
     this.walPath = `${path}-wal`;
     this.#worker = options.worker;
     this.#sink = options.descriptorSink;
@@ -111,7 +114,7 @@ export class LiveDatabase {
 
   /** Compares the files under the paths with the open ones. Costs two `stat` calls. */
   replacement(): Replacement | undefined {
-    const now = identify(this.path);
+    const now = identify(this.#givenPath);
     if (now === undefined) return 'database removed';
     if (!sameFile(now, this.#file.identity)) return 'database replaced';
     return this.walReplacement(identify(this.walPath));

@@ -67,15 +67,16 @@ export function contentOf(path: string): string {
     const digest = createHash('sha256');
     const tables = db
       .prepare(
-        `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'
-           AND name NOT LIKE '~_litestream%' ESCAPE '~' ORDER BY name`,
+        `SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type <> 'view'
+           AND name NOT LIKE 'sqlite~_%' ESCAPE '~' AND name NOT LIKE '~_litestream%' ESCAPE '~' ORDER BY name`,
       )
       .all();
-    for (const { name } of tables) {
+    for (const { name, wr } of tables) {
       digest.update(`table ${String(name)}\n`);
-      for (const row of db
-        .prepare(`SELECT rowid, * FROM "${String(name)}" ORDER BY rowid`)
-        .iterate())
+      // A table without rowids comes in the order of its primary key.
+      const rows =
+        wr === 1 ? `* FROM "${String(name)}"` : `rowid, * FROM "${String(name)}" ORDER BY rowid`;
+      for (const row of db.prepare(`SELECT ${rows}`).iterate())
         digest.update(
           JSON.stringify(row, (_key, value: unknown) =>
             value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
