@@ -177,7 +177,7 @@ test('another page size is lost', (t) => {
   });
 });
 
-test('frames without a commit, with a wrong checksum or other salts do not count', (t) => {
+test('E4 frames without a commit, with a wrong checksum or other salts do not count', (t) => {
   const { capture, path, write } = handMade(t);
   write([
     [1, 1, 10],
@@ -209,7 +209,7 @@ test('frames without a commit, with a wrong checksum or other salts do not count
   assert.deepEqual(capture.capture(fresh, false), { kind: 'end', frames: 1 }, 'other salts');
 });
 
-test('an open transaction that is rolled back and overwritten leaves no trace', (t) => {
+test('E4 an open transaction that is rolled back and overwritten leaves no trace', (t) => {
   const { capture, write } = handMade(t);
   const batch = new PageBatch(PAGE);
   const first: Frame = [1, 1, 10];
