@@ -1,5 +1,5 @@
 import { nextBoundary, previousBoundary } from '../../compaction/index.ts';
-import { type Clock, sleep } from '../../lib/clock.ts';
+import { type Clock, isAborted, sleep } from '../../lib/clock.ts';
 import { DurationValue, type Logger } from '../../telemetry/index.ts';
 import type { StoreOptions } from '../options.ts';
 import type { PassResult, ReplicaMaintenance } from './maintenance.ts';
@@ -88,7 +88,7 @@ class LevelMonitor {
       const next = nextBoundary(now, this.#intervalMs);
       await this.#walk(replicas());
       // A clock that is set back must not make the wait longer than an interval.
-      while (!signal.aborted && clock.now() < next && clock.now() >= now - this.#intervalMs) {
+      while (!isAborted(signal) && clock.now() < next && clock.now() >= now - this.#intervalMs) {
         const left = Math.min(next - clock.now(), this.#untilRetry(), SLEEP_MS_MAX);
         await pause(clock, Math.max(1, left), signal);
         await this.#walk(this.#dueRetries());

@@ -9,7 +9,7 @@ export class Slots {
 
   async run<T>(body: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else await new Promise<void>((resolve) => void this.#waiting.push(resolve));
     try {
       return await body();
     } finally {

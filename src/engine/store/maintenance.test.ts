@@ -1,0 +1,400 @@
+import assert from 'node:assert/strict';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { formatFileName, toTxid } from '../../formats/ltx/index.ts';
+import { systemClock, type Clock } from '../../lib/clock.ts';
+import { nodeFileSystem } from '../../lib/file-system.ts';
+import { restoreDatabase, type RestoreTarget } from '../../restore/index.ts';
+import { CheckpointWorker } from '../../sqlite/index.ts';
+import type { FileInfo } from '../../storage/index.ts';
+import { noopLogger } from '../../telemetry/index.ts';
+import { FaultyClient, FaultyFileSystem, listAll, MemoryClient } from '../../testing/index.ts';
+import { AppDatabase, contentOf, integrityOf } from '../../../test/support/app-database.ts';
+import { databaseOptions, testPorts, type RecordingLogger } from '../../../test/support/engine.ts';
+import { tempDir } from '../../../test/support/temp-dir.ts';
+import { Database } from '../db/database.ts';
+import type { StoreOptions } from '../options.ts';
+import type { ReplicaMaintenance } from './maintenance.ts';
+import { Upkeep } from './upkeep.ts';
+
+const HOUR = 3_600_000;
+
+/** Real time, moved by hand. */
+class ShiftedClock implements Clock {
+  #shift = 0;
+  now(): number {
+    return systemClock.now() + this.#shift;
+  }
+  monotonic(): number {
+    return systemClock.monotonic();
+  }
+  timer(ms: number, callback: () => void): ReturnType<Clock['timer']> {
+    return systemClock.timer(ms, callback);
+  }
+  move(ms: number): void {
+    this.#shift += ms;
+  }
+}
+
+interface Remote {
+  readonly store: MemoryClient;
+  readonly client: FaultyClient;
+  readonly maintenance: ReplicaMaintenance;
+}
+
+interface Bench {
+  readonly app: AppDatabase;
+  readonly clock: ShiftedClock;
+  readonly database: Database;
+  readonly fileSystem: FaultyFileSystem;
+  readonly logger: RecordingLogger;
+  readonly remotes: readonly [Remote, ...Remote[]];
+  readonly local: () => string[];
+  /** One transaction, captured; uploaded to the given replicas, or to all. */
+  readonly commit: (to?: readonly Remote[]) => Promise<void>;
+  /** The replica gives the database as it is. */
+  readonly converged: (remote?: Remote, target?: RestoreTarget) => Promise<void>;
+}
+
+const STORE: StoreOptions = {
+  databases: [],
+  shutdownSyncTimeoutMs: 0,
+  shutdownSyncIntervalMs: 0,
+  levels: [
+    { level: 1, intervalMs: 30_000 },
+    { level: 2, intervalMs: 300_000 },
+  ],
+  snapshotIntervalMs: 24 * HOUR,
+  snapshotRetentionMs: 24 * HOUR,
+  l0RetentionMs: 300_000,
+  l0RetentionCheckIntervalMs: 15_000,
+  retentionEnabled: true,
+  verifyCompaction: true,
+  monitors: false,
+};
+
+/** A database, its replicas in memory, and what keeps those in order; nothing runs by itself. */
+function bench(t: TestContext, change: Partial<StoreOptions> = {}, replicas = 1): Bench {
+  const folder = tempDir(t);
+  const path = join(folder, 'app.db');
+  const app = new AppDatabase(t, path);
+  const clock = new ShiftedClock();
+  const fileSystem = new FaultyFileSystem(nodeFileSystem);
+  const ports = testPorts({ clock, fileSystem });
+  const worker = new CheckpointWorker(clock);
+  const stores = Array.from({ length: replicas }, () => new MemoryClient());
+  const clients = stores.map((store) => new FaultyClient(store));
+  const database = new Database({
+    options: databaseOptions(path, clients),
+    ports,
+    worker,
+    logger: ports.logger,
+  });
+  const upkeep = new Upkeep({ ...STORE, ...change }, ports, ports.logger);
+  upkeep.add(database);
+  t.after(async () => {
+    await upkeep.stop();
+    await database.stopLoops();
+    await database.release();
+    await upkeep.close();
+    await worker.close();
+  });
+  const remotes = upkeep.of(database).map((maintenance, at) => {
+    const [client, store] = [clients[at], stores[at]];
+    assert.ok(client !== undefined && store !== undefined);
+    return { client, maintenance, store };
+  });
+  const [first, ...others] = remotes;
+  assert.ok(first !== undefined);
+  let restores = 0;
+  return {
+    app,
+    clock,
+    database,
+    fileSystem,
+    logger: ports.logger,
+    remotes: [first, ...others],
+    local: () => readdirSync(`${path}-meta/ltx/0`),
+    async commit(to = remotes) {
+      app.insert(2);
+      const txid = await database.sync();
+      for (const { maintenance } of to) await database.syncReplica(maintenance.replica, txid);
+    },
+    async converged(remote = first, target = {}) {
+      const outputPath = join(folder, `restored-${restores++}.db`);
+      const { store: client } = remote;
+      const options = { client, outputPath, target, fileSystem: nodeFileSystem };
+      await restoreDatabase({ ...options, clock: systemClock, logger: noopLogger });
+      assert.equal(integrityOf(outputPath), 'ok');
+      if (Object.keys(target).length === 0) assert.equal(contentOf(outputPath), contentOf(path));
+    },
+  };
+}
+
+function name(level: number, min: number, max = min): string {
+  return `ltx/${level}/${formatFileName(BigInt(min), BigInt(max))}`;
+}
+
+async function ranges(remote: Remote, level: number): Promise<string[]> {
+  const files: FileInfo[] = await listAll(remote.store, level);
+  return files.map(({ minTxid, maxTxid }) => `${minTxid}-${maxTxid}`);
+}
+
+/** So that the next interval of every level has begun. */
+function nextInterval({ clock }: Bench): void {
+  clock.move(300_000);
+}
+
+test('levels and a snapshot give the database; nothing temporary stays', async (t) => {
+  const b = bench(t);
+  const { maintenance } = b.remotes[0];
+  for (let n = 0; n < 4; n++) await b.commit();
+  assert.equal(await maintenance.compact(1), 'done');
+  nextInterval(b);
+  await b.commit();
+  assert.equal(await maintenance.compact(1), 'done');
+  assert.equal(await maintenance.compact(2), 'done');
+  assert.deepEqual(await ranges(b.remotes[0], 1), ['1-4', '5-5']);
+  await maintenance.snapshot();
+  assert.deepEqual(await ranges(b.remotes[0], 9), ['1-5']);
+  await b.converged();
+  for (const key of b.remotes[0].store.store.keys()) {
+    if (!key.startsWith('ltx/9/')) b.remotes[0].store.store.delete(key);
+  }
+  await b.converged();
+  assert.deepEqual(
+    b.local().filter((file) => file.endsWith('.tmp')),
+    [],
+  );
+  assert.deepEqual(b.logger.messages(), []);
+});
+
+test('a snapshot is the state at its TXID although the application goes on writing and checkpointing', async (t) => {
+  const b = bench(t);
+  await b.commit();
+  for (let round = 0; round < 5; round++) {
+    const work = b.remotes[0].maintenance.snapshot();
+    b.app.insert(20);
+    b.app.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    const file = await work;
+    await b.commit();
+    const alone = new MemoryClient();
+    const key = name(9, 1, Number(file.maxTxid));
+    const object = b.remotes[0].store.store.get(key);
+    assert.ok(object !== undefined);
+    alone.store.set(key, object);
+    await b.converged({ ...b.remotes[0], store: alone }, { txid: file.maxTxid });
+    await b.converged();
+  }
+});
+
+test('once warm, an idle database asks its replica nothing', async (t) => {
+  const b = bench(t);
+  const [{ client, maintenance }] = b.remotes;
+  for (let n = 0; n < 3; n++) await b.commit();
+  for (let round = 0; round < 12; round++) {
+    nextInterval(b);
+    for (const level of [1, 2]) if (maintenance.hasWork(level)) await maintenance.compact(level);
+    if (maintenance.hasWork(9)) await maintenance.scheduledSnapshot(() => false);
+    if (maintenance.retention.areSnapshotsDue()) await maintenance.scheduledRetention();
+    await maintenance.enforceLevel0();
+    if (round === 5) b.logger.records.length = 0;
+  }
+  const before = client.count();
+  for (let round = 0; round < 100; round++) {
+    b.clock.move(15_000);
+    assert.deepEqual(
+      [1, 2, 9].map((level) => maintenance.hasWork(level)),
+      [false, false, false],
+    );
+    assert.equal(maintenance.retention.areSnapshotsDue(), false);
+    await maintenance.enforceLevel0();
+  }
+  assert.equal(client.count(), before);
+  assert.deepEqual(await ranges(b.remotes[0], 0), ['3-3']);
+  assert.deepEqual(b.local(), [formatFileName(3n, 3n)]);
+});
+
+test('a lost file that is still local is uploaded again, and compaction goes on', async (t) => {
+  const b = bench(t);
+  for (let n = 0; n < 5; n++) await b.commit();
+  b.remotes[0].store.store.delete(name(0, 3));
+  assert.equal(await b.remotes[0].maintenance.compact(1), 'done');
+  assert.deepEqual((await ranges(b.remotes[0], 0)).length, 5);
+  assert.deepEqual(await ranges(b.remotes[0], 1), ['1-2', '3-5']);
+  await b.converged();
+  assert.deepEqual(b.logger.messages('error'), ['replica has lost files']);
+});
+
+test('a lost file that is gone everywhere is bridged by a snapshot, and compaction goes on behind it', async (t) => {
+  const b = bench(t);
+  for (let n = 0; n < 5; n++) await b.commit();
+  b.remotes[0].store.store.delete(name(0, 3));
+  rmSync(b.database.files.pathOf(toTxid(3)));
+  assert.equal(await b.remotes[0].maintenance.compact(1), 'done');
+  assert.deepEqual(await ranges(b.remotes[0], 9), ['1-5']);
+  await b.converged();
+  nextInterval(b);
+  await b.commit();
+  assert.equal(await b.remotes[0].maintenance.compact(1), 'done');
+  assert.deepEqual((await ranges(b.remotes[0], 1)).at(-1)?.split('-')[1], '6');
+  await b.converged();
+  assert.deepEqual(b.logger.messages('error'), ['replica has lost files']);
+});
+
+test('a file that is damaged everywhere is bridged by a snapshot', async (t) => {
+  const b = bench(t);
+  for (let n = 0; n < 4; n++) await b.commit();
+  const object = b.remotes[0].store.store.get(name(0, 2));
+  assert.ok(object !== undefined);
+  const bytes = object.bytes.slice(0, -20);
+  b.remotes[0].store.store.set(name(0, 2), { ...object, bytes });
+  writeFileSync(b.database.files.pathOf(toTxid(2)), bytes);
+  assert.equal(await b.remotes[0].maintenance.compact(1), 'failed');
+  assert.deepEqual(await ranges(b.remotes[0], 9), ['1-4']);
+  assert.equal(await b.remotes[0].maintenance.compact(1), 'done');
+  nextInterval(b);
+  await b.commit();
+  assert.equal(await b.remotes[0].maintenance.compact(1), 'done');
+  await b.converged();
+});
+
+test('a wiped replica becomes restorable again, with its restore points as far as they are local', async (t) => {
+  const b = bench(t);
+  const [remote] = b.remotes;
+  for (let n = 0; n < 3; n++) await b.commit();
+  await remote.maintenance.compact(1);
+  await remote.maintenance.snapshot();
+  remote.store.store.clear();
+  b.clock.move(31_000);
+  await b.commit();
+  assert.equal(await remote.maintenance.compact(1), 'done');
+  assert.deepEqual(await ranges(remote, 9), ['1-4']);
+  await b.converged();
+  await b.converged(remote, { txid: toTxid(2) });
+  assert.ok(b.logger.messages('error').includes('replica has lost files'));
+  nextInterval(b);
+  await b.commit();
+  await remote.maintenance.compact(1);
+  await b.converged();
+});
+
+test('a listing that is merely late is no loss', async (t) => {
+  const b = bench(t);
+  const [{ client, maintenance }] = b.remotes;
+  for (let n = 0; n < 2; n++) await b.commit();
+  client.hideNewFilesForLists = 1;
+  await b.commit();
+  client.hideNewFilesForLists = 0;
+  await maintenance.compact(1);
+  nextInterval(b);
+  await b.commit();
+  assert.equal(await maintenance.compact(1), 'done');
+  assert.ok(!b.logger.messages('error').includes('replica has lost files'));
+  assert.deepEqual((await ranges(b.remotes[0], 1)).at(-1)?.split('-')[1], '4');
+});
+
+test('a replica that needs files which are gone gets a snapshot and goes on behind it', async (t) => {
+  const b = bench(t, {}, 2);
+  const [first, second] = b.remotes;
+  assert.ok(second !== undefined);
+  for (let n = 0; n < 4; n++) await b.commit([first]);
+  for (const txid of [1, 2]) rmSync(b.database.files.pathOf(toTxid(txid)));
+  await b.commit();
+  assert.deepEqual(await ranges(second, 9), ['1-5']);
+  assert.deepEqual(await ranges(second, 0), ['3-3', '4-4', '5-5']);
+  await b.converged(second);
+  await b.commit();
+  await b.converged(second);
+  assert.equal(await second.maintenance.compact(1), 'done');
+  await b.converged(second);
+  assert.ok(b.logger.messages('warn').includes('local files are gone, writing a snapshot instead'));
+});
+
+test('local files stay until no replica needs them', async (t) => {
+  const b = bench(t, {}, 2);
+  const [first, second] = b.remotes;
+  assert.ok(second !== undefined);
+  for (let n = 0; n < 4; n++) await b.commit([first]);
+  await first.maintenance.compact(1);
+  b.clock.move(HOUR);
+  await first.maintenance.enforceLevel0();
+  assert.deepEqual(await ranges(first, 0), ['4-4']);
+  assert.equal(b.local().length, 4);
+  await b.commit();
+  for (const { maintenance } of b.remotes) await maintenance.compact(1);
+  b.clock.move(HOUR);
+  for (const { maintenance } of b.remotes) await maintenance.enforceLevel0();
+  assert.deepEqual(b.local(), [formatFileName(5n, 5n)]);
+  await b.converged(first);
+  await b.converged(second);
+});
+
+test('with retention disabled nothing is deleted remotely, and local files go once', async (t) => {
+  const b = bench(t, { retentionEnabled: false });
+  const [{ client, maintenance }] = b.remotes;
+  for (let n = 0; n < 4; n++) await b.commit();
+  await maintenance.compact(1);
+  await maintenance.snapshot();
+  b.clock.move(48 * HOUR);
+  await maintenance.enforceLevel0();
+  await maintenance.enforceRetention();
+  await b.commit();
+  await maintenance.compact(1);
+  b.clock.move(48 * HOUR);
+  for (let round = 0; round < 3; round++) await maintenance.enforceLevel0();
+  assert.equal(client.count('delete'), 0);
+  assert.equal((await ranges(b.remotes[0], 0)).length, 5);
+  assert.deepEqual(b.local(), [formatFileName(5n, 5n)]);
+  const lines = b.logger.records.filter(({ message }) => message === 'l0 retention enforced');
+  assert.deepEqual(
+    lines.map(({ attributes }) => attributes['deleted_count']),
+    [3, 1],
+  );
+});
+
+test('expired snapshots go, with what only they needed; a deletion that fails is done by the next pass', async (t) => {
+  const b = bench(t);
+  const [remote] = b.remotes;
+  const { client, maintenance } = remote;
+  for (let day = 0; day < 4; day++) {
+    await b.commit();
+    await maintenance.compact(1);
+    nextInterval(b);
+    await b.commit();
+    await maintenance.compact(1);
+    await maintenance.snapshot();
+    b.clock.move(24 * HOUR);
+  }
+  client.inject({ operation: 'delete', kind: 'before', nth: 2 });
+  await maintenance.scheduledRetention();
+  assert.deepEqual(b.logger.messages(), ['retention enforcement failed']);
+  assert.equal(maintenance.retention.areSnapshotsDue(), true);
+  await maintenance.scheduledRetention();
+  assert.deepEqual(await ranges(remote, 9), ['1-8']);
+  assert.deepEqual(await ranges(remote, 1), ['6-6', '7-7', '8-8']);
+  await b.converged();
+});
+
+test('a full disk or a dead store fails one pass and leaves nothing behind', async (t) => {
+  const b = bench(t);
+  const [{ client, maintenance }] = b.remotes;
+  b.app.insert(2000, 2000);
+  await b.commit();
+  for (const label of ['spool:open', 'spool:write']) {
+    b.fileSystem.fail('ENOSPC', { label });
+    assert.equal(await maintenance.compact(1), 'failed');
+    b.fileSystem.fail('ENOSPC', { label });
+    await assert.rejects(maintenance.snapshot(), { code: 'ERR_DISK_FULL' });
+  }
+  client.setDown(true);
+  assert.equal(await maintenance.compact(1), 'failed');
+  await assert.rejects(maintenance.snapshot());
+  client.setDown(false);
+  assert.deepEqual(b.local(), [formatFileName(1n, 1n)]);
+  assert.equal(await maintenance.compact(1), 'done');
+  await maintenance.snapshot();
+  assert.deepEqual(b.local(), [formatFileName(1n, 1n)]);
+  await b.converged();
+});

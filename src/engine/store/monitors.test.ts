@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { LitestreamError } from '../../lib/errors.ts';
+import { FaultyClient, listAll, MemoryClient } from '../../testing/index.ts';
+import { AppDatabase } from '../../../test/support/app-database.ts';
+import { databaseOptions, testPorts, type RecordingLogger } from '../../../test/support/engine.ts';
+import { tempDir } from '../../../test/support/temp-dir.ts';
+import { waitFor } from '../../../test/support/wait.ts';
+import type { StoreOptions } from '../options.ts';
+import { Store } from './store.ts';
+
+const FAST: Omit<StoreOptions, 'databases'> = {
+  shutdownSyncTimeoutMs: 0,
+  shutdownSyncIntervalMs: 0,
+  levels: [
+    { level: 1, intervalMs: 100 },
+    { level: 2, intervalMs: 200 },
+  ],
+  snapshotIntervalMs: 200,
+  snapshotRetentionMs: 500,
+  l0RetentionMs: 300,
+  l0RetentionCheckIntervalMs: 100,
+  retentionEnabled: true,
+  verifyCompaction: false,
+  monitors: true,
+};
+
+async function openStore(
+  t: TestContext,
+  databases: StoreOptions['databases'],
+): Promise<{ store: Store; logger: RecordingLogger }> {
+  const ports = testPorts();
+  const store = new Store({ ...FAST, databases }, ports);
+  t.after(() => store.close());
+  await store.open();
+  return { store, logger: ports.logger };
+}
+
+test('monitors fill levels and snapshots and shrink them again; nothing is said but what was done', async (t) => {
+  const path = join(tempDir(t), 'app.db');
+  const app = new AppDatabase(t, path);
+  const client = new MemoryClient();
+  const options = databaseOptions(path, [client], { monitorIntervalMs: 20 });
+  const { logger } = await openStore(t, [options]);
+  let rounds = 0;
+  await waitFor(
+    async () => {
+      if (rounds++ % 4 === 0 && rounds < 100) app.insert();
+      const level0 = await listAll(client, 0);
+      const [first] = await listAll(client, 1);
+      const snapshots = await listAll(client, 9);
+      const quiet = rounds >= 100 && level0.length === 1 && snapshots.length === 1;
+      return quiet && (first?.minTxid ?? 0n) > 1n;
+    },
+    { what: 'old files to go', stepMs: 25 },
+  );
+  assert.deepEqual(logger.messages(), []);
+  const said = new Set(logger.messages('info'));
+  for (const message of [
+    'starting compaction monitor',
+    'starting L0 retention monitor',
+    'compaction complete',
+    'snapshot complete',
+    'l0 retention enforced',
+  ]) {
+    assert.ok(said.has(message), message);
+  }
+});
+
+test('a database that is not there and one whose store is dead do not stop the others', async (t) => {
+  const folder = tempDir(t);
+  const path = join(folder, 'app.db');
+  new AppDatabase(t, path);
+  const other = join(folder, 'other.db');
+  new AppDatabase(t, other);
+  const client = new MemoryClient({ path: 'a' });
+  const dead = new FaultyClient(new MemoryClient({ path: 'b' }));
+  const { logger } = await openStore(t, [
+    databaseOptions(join(folder, 'missing.db'), [new MemoryClient({ path: 'c' })], {
+      monitorIntervalMs: 20,
+    }),
+    databaseOptions(other, [dead], { monitorIntervalMs: 20 }),
+    databaseOptions(path, [client], { monitorIntervalMs: 20 }),
+  ]);
+  await waitFor(() => dead.count('write') > 0, { what: 'the first upload' });
+  dead.downError = new LitestreamError('ERR_STORAGE', 'gone');
+  const complete = async (level: number): Promise<boolean> =>
+    (await listAll(client, level)).length > 0;
+  await waitFor(async () => (await complete(1)) && (await complete(2)) && complete(9), {
+    what: 'the good database’s levels',
+  });
+  await waitFor(() => logger.messages('error').includes('compaction failed'), {
+    what: 'the bad one’s line',
+  });
+});
