@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { appendFileSync, readFileSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
 import { test, type TestContext } from 'node:test';
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 import { checksumPair, walChecksumBytes } from '../../kernels/index.ts';
 import { present } from '../../lib/assert.ts';
-import { systemClock } from '../../lib/clock.ts';
+import { systemClock, yieldToLoop } from '../../lib/clock.ts';
 import { noopLogger } from '../../telemetry/index.ts';
 import {
   follow,
@@ -169,6 +171,40 @@ test('commits between the rounds of a checkpoint are captured', async (t) => {
   assert.ok(outcome === 'complete' || outcome === 'contended');
   await follow(bench);
   assert.deepEqual(wrongPages(bench), []);
+});
+
+test('C1 commits that slip in between a capture and the lock are captured under the lock', async (t) => {
+  const bench = await openBench(t);
+  const { checkpointer, image, path, session } = bench;
+  const stop = new SharedArrayBuffer(4);
+  // A thread of its own: it commits also while this one runs.
+  const writer = new Worker(
+    `const { DatabaseSync } = require('node:sqlite');
+    const { parentPort, workerData } = require('node:worker_threads');
+    const db = new DatabaseSync(workerData.path, { timeout: 10_000 });
+    db.exec('PRAGMA synchronous = off; PRAGMA wal_autocheckpoint = 0');
+    const insert = db.prepare('INSERT INTO t (v) VALUES (?)');
+    const stop = new Int32Array(workerData.stop);
+    for (let n = 0; Atomics.load(stop, 0) === 0; n++) insert.run('row ' + n);
+    db.close();`,
+    { eval: true, workerData: { path, stop } },
+  );
+  const ended = once(writer, 'exit');
+  const outcomes = new Map<string, number>();
+  for (let round = 0; round < 60; round++) {
+    await session.captureNow(ALL);
+    const outcome = await checkpointer.run(session, LIVE);
+    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+    for (let next = session.freeze(); next !== undefined; next = session.freeze()) {
+      image.apply(next);
+    }
+    await yieldToLoop();
+  }
+  Atomics.store(new Int32Array(stop), 0, 1);
+  await ended;
+  await follow(bench);
+  assert.deepEqual(wrongPages(bench), []);
+  assert.ok((outcomes.get('complete') ?? 0) > 0);
 });
 
 test('C1 another program cannot empty the WAL before it was captured', async (t) => {
