@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { systemClock } from '../lib/clock.ts';
-import { AppDatabase } from '../../test/support/app-database.ts';
+import { AppDatabase, contentOf } from '../../test/support/app-database.ts';
 import { foreignCheckpoint, foreignConnection } from '../../test/support/capture.ts';
 import { openLive } from '../../test/support/engine.ts';
 import { tempDir } from '../../test/support/temp-dir.ts';
@@ -352,4 +352,32 @@ test('our reader holds back what came after it', (t) => {
   assert.equal(later.checkpointed, 0, 'a reader on mark 0 lets nothing be moved');
   assert.ok(later.log > 0);
   assert.ok(live.wal().size() > 32);
+});
+
+test('C4 barriers, readers, checkpoints and close commit nothing', async (t) => {
+  const path = madeDatabase(t);
+  const app = new AppDatabase(t, path);
+  const other = foreignConnection(t, path);
+  app.insert(20);
+  const state = (): unknown => [
+    other.prepare('PRAGMA data_version').get(),
+    other.prepare('SELECT * FROM sqlite_schema').all(),
+    contentOf(path),
+    readFileSync(`${path}-wal`).toString('hex'),
+  ];
+  const before = state();
+  const live = openLive(t, path);
+  for (let round = 0; round < 3; round++) {
+    assert.ok(live.beginSuccessor());
+    live.promoteSuccessor();
+    await live.checkpointBulk();
+    assert.ok(live.beginBarrier());
+    live.suspendReader();
+    assert.equal(live.checkpointTail().busy, false);
+    assert.ok(live.resumeReader());
+    live.endBarrier();
+    assert.deepEqual(state(), before);
+  }
+  await live.close();
+  assert.deepEqual(state(), before);
 });

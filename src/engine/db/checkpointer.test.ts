@@ -85,7 +85,7 @@ test('the WAL stays small over many checkpoints, and nothing is missed', async (
   assert.deepEqual(wrongPages(bench), []);
 });
 
-test('C4 a checkpoint commits nothing and changes nothing', async (t) => {
+test('a checkpoint commits nothing and changes nothing', async (t) => {
   const { app, checkpointer, foreign, path, session } = await openBench(t);
   app.insert(700, 1_000);
   const version = (): unknown => foreign.prepare('PRAGMA data_version').get()?.['data_version'];
@@ -116,7 +116,7 @@ for (const rows of [20, 3_000]) {
   });
 }
 
-test('C5 another writer makes a checkpoint contended, and nobody waits inside SQLite', async (t) => {
+test('another writer makes a checkpoint contended, and nobody waits inside SQLite', async (t) => {
   const bench = await openBench(t);
   const { app, checkpointer, foreign, live, session } = bench;
   app.insert(5);
@@ -173,7 +173,7 @@ test('commits between the rounds of a checkpoint are captured', async (t) => {
   assert.deepEqual(wrongPages(bench), []);
 });
 
-test('C1 commits that slip in between a capture and the lock are captured under the lock', async (t) => {
+test('E1 commits that slip in between a capture and the lock are captured under the lock', async (t) => {
   const bench = await openBench(t);
   const { checkpointer, image, path, session } = bench;
   const stop = new SharedArrayBuffer(4);
@@ -185,11 +185,15 @@ test('C1 commits that slip in between a capture and the lock are captured under 
     db.exec('PRAGMA synchronous = off; PRAGMA wal_autocheckpoint = 0');
     const insert = db.prepare('INSERT INTO t (v) VALUES (?)');
     const stop = new Int32Array(workerData.stop);
-    for (let n = 0; Atomics.load(stop, 0) === 0; n++) insert.run('row ' + n);
+    for (let n = 0; Atomics.load(stop, 0) === 0; n++) {
+      insert.run('row ' + n);
+      if (n === 0) parentPort.postMessage('begun');
+    }
     db.close();`,
     { eval: true, workerData: { path, stop } },
   );
   const ended = once(writer, 'exit');
+  await once(writer, 'message');
   const outcomes = new Map<string, number>();
   for (let round = 0; round < 60; round++) {
     await session.captureNow(ALL);
@@ -207,7 +211,7 @@ test('C1 commits that slip in between a capture and the lock are captured under 
   assert.ok((outcomes.get('complete') ?? 0) > 0);
 });
 
-test('C1 another program cannot empty the WAL before it was captured', async (t) => {
+test('E1 another program cannot empty the WAL before it was captured', async (t) => {
   const bench = await openBench(t);
   const { app, checkpointer, foreign, session } = bench;
   const attack = (): void => {
@@ -297,7 +301,7 @@ test('the trap: readers that merely overlap do not keep the WAL (CHK-11)', (t) =
   assert.notEqual(salts(), before, 'the WAL restarted over frames that nobody had copied');
 });
 
-test('C1 a reader ends only after a capture behind its successor: the trap catches nothing (CHK-11)', async (t) => {
+test('E1 a reader ends only after a capture behind its successor: the trap catches nothing (CHK-11)', async (t) => {
   const scene = openScene(t, {
     before: (app) => {
       for (let n = 0; n < 20; n++) app.insert(1);

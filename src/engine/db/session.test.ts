@@ -308,7 +308,7 @@ async function step(scene: Scene, random: () => number): Promise<void> {
   }
 }
 
-test('C1 E1 whatever application and other programs do under custody, no commit is missed', async (t) => {
+test('E1 whatever application and other programs do under custody, no commit is missed', async (t) => {
   const seeds = process.env['SLOW'] === '1' ? 200 : 12;
   for (let seed = 1; seed <= seeds; seed++) {
     await t.test(`seed ${seed}`, async (inner) => {
