@@ -247,9 +247,10 @@ class Merge {
       if (pgno === AT_END) break;
       if (pgno <= header.commit) this.#copy(pgno);
       await this.#advance(pgno);
+      // Inputs and output may be in memory: then awaiting them gives nobody a turn.
       if (this.#writer.needsFlush) await this.#writer.flush();
-      else if ((++this.#pages & 63) !== 0 || clock.monotonic() - turn < TURN_MS) continue;
-      else await yieldToLoop();
+      if ((++this.#pages & 15) !== 0 || clock.monotonic() - turn < TURN_MS) continue;
+      await yieldToLoop();
       throwIfAborted(signal);
       turn = clock.monotonic();
     }
