@@ -38,7 +38,7 @@ export function sqliteError(what: string, error: unknown): LitestreamError {
 }
 
 /** `file:` URL of a database with SQLite's open mode. `rw` never creates a file. */
-function databaseUrl(path: string, mode: 'rw' | 'ro'): URL {
+export function databaseUrl(path: string, mode: 'rw' | 'ro'): URL {
   const url = pathToFileURL(path);
   url.searchParams.set('mode', mode);
   return url;

@@ -8,5 +8,6 @@ export {
   type DescriptorSink,
   type FileIdentity,
 } from './database-file.ts';
+export { FollowedDatabase, type FollowedPages, type PageRun } from './follower.ts';
 export { LiveDatabase, type LiveDatabaseOptions, type Replacement } from './live-database.ts';
 export { hasWalResetFix, requireSafeSqlite, sqliteVersion } from './version.ts';

@@ -6,6 +6,8 @@ export const DATABASE_HEADER_SIZE = 100;
 const MAGIC = 'SQLite format 3\0';
 const FORMATS_AT = 18;
 const CHANGE_COUNTER_AT = 24;
+const PAGE_COUNT_AT = 28;
+const VERSION_VALID_FOR_AT = 92;
 
 /** What Litestream reads of the first 100 bytes of a database. Spec: formats 6.1. */
 export interface DatabaseHeader {
@@ -39,7 +41,7 @@ export function parseDatabaseHeader(bytes: Uint8Array): DatabaseHeader | undefin
     writeVersion: view.getUint8(FORMATS_AT),
     readVersion: view.getUint8(FORMATS_AT + 1),
     changeCounter: view.getUint32(CHANGE_COUNTER_AT),
-    pageCount: view.getUint32(28),
+    pageCount: view.getUint32(PAGE_COUNT_AT),
   };
 }
 
@@ -57,4 +59,20 @@ export function patchFollowedPage(page1: Uint8Array, changeCounter: number): voi
     CHANGE_COUNTER_AT,
     changeCounter,
   );
+}
+
+/**
+ * {@link patchFollowedPage} for a page that is about to be written: the size in the header is the real one, and marked as
+ * valid for this change counter, so that SQLite goes on trusting it.
+ *
+ * @param page1 - changed in place
+ */
+export function stampFollowedPage(
+  page1: Uint8Array,
+  { changeCounter, pageCount }: Pick<DatabaseHeader, 'changeCounter' | 'pageCount'>,
+): void {
+  patchFollowedPage(page1, changeCounter);
+  const view = new DataView(page1.buffer, page1.byteOffset, page1.length);
+  view.setUint32(PAGE_COUNT_AT, pageCount);
+  view.setUint32(VERSION_VALID_FOR_AT, changeCounter);
 }

@@ -3,6 +3,7 @@ export {
   hasDatabaseMagic,
   parseDatabaseHeader,
   patchFollowedPage,
+  stampFollowedPage,
   type DatabaseHeader,
 } from './database-header.ts';
 export {
