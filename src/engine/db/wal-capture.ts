@@ -77,6 +77,8 @@ export class WalCapture {
   /** Pages of the transaction that is being written: frames from `#position` on, consecutive. */
   #open = new Uint32Array(1024);
   #openCount = 0;
+  /** Frames of the open transaction that are being read again, 0 if none. */
+  #again = 0;
   #openChecksum1 = 0;
   #openChecksum2 = 0;
   #commit = 0;
@@ -122,6 +124,7 @@ export class WalCapture {
     this.#position = { salt1, salt2, offset: WAL_HEADER_SIZE, checksum1, checksum2 };
     this.#bigEndian = header.bigEndian;
     this.#openCount = 0;
+    this.#again = 0;
     this.#commit = 0;
   }
 
@@ -185,10 +188,14 @@ export class WalCapture {
     let scanned = this.#readWindow(batch, gather, window);
     if (scanned === 0 && open) {
       // It may have been rolled back and partly overwritten, its old end still in place: read it again.
+      this.#again = this.#openCount;
       this.#openCount = 0;
       scanned = this.#readWindow(batch, gather, window);
     }
-    const kind = scanned < window ? 'end' : 'more';
+    // All of it is there as before: there is no more, even if a window was full.
+    const unchanged = this.#again > 0 && this.frames === start && this.#openCount >= this.#again;
+    const kind = scanned < window || unchanged ? 'end' : 'more';
+    if (kind === 'end' || this.frames > start) this.#again = 0;
     return { kind, frames: this.frames - start };
   }
 
