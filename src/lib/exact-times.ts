@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
-import { Socket } from 'node:net';
 import { platform, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -46,8 +45,6 @@ function runHelper(entries: readonly FileTime[]): Promise<void> {
     // A helper that has died closes its end. Its exit is enough to know.
     child.stdin.on('error', () => undefined);
     child.stdin.end(entries.map(request).join(''));
-    child.unref();
-    if (child.stdin instanceof Socket) child.stdin.unref();
   });
 }
 
@@ -75,7 +72,7 @@ let supported: Promise<boolean> | undefined;
 /**
  * Sets access and modification time of files to the exact millisecond, best effort: `touch` knows nanoseconds, Node does not.
  * A file that is missing or may not be changed is passed over, and on a system without a fitting `touch` nothing happens.
- * Never creates a file, never throws, ends after at most ten seconds, does not keep the process alive.
+ * Never creates a file, never throws, and keeps the process alive for its own time only: ten seconds at the very most.
  */
 export async function setExactTimes(entries: readonly FileTime[]): Promise<void> {
   const valid = entries.filter(({ path, ms }) => ms >= 0 && path !== '' && !path.includes('\0'));

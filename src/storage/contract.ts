@@ -52,6 +52,16 @@ export interface WriteSource {
   stream(signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
+/** Any object below a replica's path. */
+export interface ObjectInfo {
+  /** Relative to the replica's path, parts separated by `/`. */
+  readonly key: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Last modification, milliseconds since the Unix epoch, with fraction where the storage knows it. */
+  readonly modifiedAt: number;
+}
+
 /** What new files and folders of a replica take over from the database and its folder, where files are local. */
 export interface ReplicaOwnership {
   readonly file?: Ownership | undefined;
@@ -102,6 +112,15 @@ export interface ReplicaClient {
 
   /** The local path of a file, where files are local (lets readers use positioned reads); otherwise undefined. */
   localPath?(key: FileKey): string;
+
+  /**
+   * Everything below a folder such as `generations`, subfolders included, in no particular order; a folder that does not exist is
+   * empty. Only providers whose replicas may hold data of Litestream v0.3.x have this; they have {@link readObject}, too.
+   */
+  listObjects?(folder: string, options?: CallOptions): AsyncIterable<ObjectInfo>;
+
+  /** {@link read} for what {@link listObjects} has found. */
+  readObject?(object: ObjectInfo, options?: ReadOptions): AsyncIterable<Uint8Array>;
 
   close(): Promise<void>;
 }

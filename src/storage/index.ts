@@ -3,6 +3,7 @@ export type {
   FileInfo,
   FileKey,
   ListOptions,
+  ObjectInfo,
   ReadKey,
   ReadOptions,
   ReplicaClient,

@@ -106,6 +106,8 @@ describe('opening replicas', () => {
     const client = await openFileReplica(folder, { fileSystem, clock: ownClock });
     const bytes = ltxLike(2_000_000);
     const info = await client.write(KEY, bytesSource(bytes));
+    // The timer of the file's exact time.
+    await ownClock.advance(50);
     fileSystem.fail('EIO', { label: 'file:read', nth: 3 });
     const reading = readAll(client, info);
     while (ownClock.pending === 0 || (ownClock.nextTimerIn ?? 0) > 1000) await ownClock.settle();

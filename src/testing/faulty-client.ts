@@ -7,6 +7,7 @@ import type {
   FileInfo,
   FileKey,
   ListOptions,
+  ObjectInfo,
   ReadKey,
   ReadOptions,
   ReplicaClient,
@@ -14,9 +15,12 @@ import type {
 } from '../storage/index.ts';
 import { randomNumbers } from './random.ts';
 
-export type ClientOperation = 'init' | 'list' | 'read' | 'write' | 'delete' | 'deleteAll';
+export type ClientOperation =
+  'init' | 'list' | 'read' | 'write' | 'delete' | 'deleteAll' | 'listObjects' | 'readObject';
 
 /**
+ * What is said of `list` and `read` holds for `listObjects` and `readObject`.
+ *
  * - `before`: fails, nothing has happened.
  * - `after`: the operation is carried out in full, its answer is lost. For `list` and `read`: an error at the very end.
  * - `partial`: `read` fails after `amount` bytes, `list` after `amount` files; a `write` after it has taken `amount` bytes of
@@ -48,6 +52,13 @@ export interface FaultyClientOptions {
   /** What may happen by chance. Default `before`, `after` and `partial`. */
   readonly kinds?: readonly ClientFaultKind[] | undefined;
 }
+
+const STREAMS: ReadonlySet<ClientOperation> = new Set([
+  'list',
+  'read',
+  'listObjects',
+  'readObject',
+]);
 
 interface Armed {
   readonly fault: ClientFault;
@@ -151,16 +162,47 @@ export class FaultyClient implements ReplicaClient {
     key: ReadKey,
     options: ReadOptions = {},
   ): AsyncGenerator<Uint8Array, void, undefined> {
-    const fault = this.#next('read');
+    yield* this.#bytes('read', this.#inner.read(key, options), options.signal);
+  }
+
+  /** Empty if the client within knows no objects. */
+  async *listObjects(
+    folder: string,
+    options: CallOptions = {},
+  ): AsyncGenerator<ObjectInfo, void, undefined> {
+    const fault = this.#next('listObjects');
     await this.#strikeBefore(fault, options.signal);
     let left = fault === undefined || fault.kind === 'after' ? Infinity : (fault.amount ?? 0);
-    for await (const chunk of this.#inner.read(key, options)) {
+    for await (const object of this.#inner.listObjects?.(folder, options) ?? []) {
+      if (left-- === 0) break;
+      yield object;
+    }
+    if (fault !== undefined) await this.#strike(fault, options.signal);
+  }
+
+  async *readObject(
+    object: ObjectInfo,
+    options: ReadOptions = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const stream = this.#inner.readObject?.(object, options);
+    if (stream !== undefined) yield* this.#bytes('readObject', stream, options.signal);
+  }
+
+  async *#bytes(
+    operation: ClientOperation,
+    stream: AsyncIterable<Uint8Array>,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const fault = this.#next(operation);
+    await this.#strikeBefore(fault, signal);
+    let left = fault === undefined || fault.kind === 'after' ? Infinity : (fault.amount ?? 0);
+    for await (const chunk of stream) {
       const part = chunk.subarray(0, left);
       left -= part.length;
       if (part.length > 0) yield part;
       if (left === 0) break;
     }
-    if (fault !== undefined) await this.#strike(fault, options.signal);
+    if (fault !== undefined) await this.#strike(fault, signal);
   }
 
   write(key: FileKey, source: WriteSource, options: WriteOptions = {}): Promise<FileInfo> {
@@ -217,7 +259,7 @@ export class FaultyClient implements ReplicaClient {
   ): Promise<void> {
     await Promise.resolve();
     if (this.downError !== undefined) throw this.downError;
-    const streams = fault?.operation === 'list' || fault?.operation === 'read';
+    const streams = fault !== undefined && STREAMS.has(fault.operation);
     if (fault?.kind === 'hang' && !(streams && (fault.amount ?? 0) > 0)) await hang(signal);
     if (fault?.kind === 'before') throw fault.error ?? temporary(fault.operation, fault.kind);
   }

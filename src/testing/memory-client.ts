@@ -10,6 +10,7 @@ import {
   type FileKey,
   headerTimestamp,
   type ListOptions,
+  type ObjectInfo,
   type ReadKey,
   type ReadOptions,
   type ReplicaClient,
@@ -74,13 +75,40 @@ export class MemoryClient implements ReplicaClient {
     key: ReadKey,
     { offset = 0, size = 0, signal }: ReadOptions = {},
   ): AsyncGenerator<Uint8Array, void, undefined> {
+    yield* this.#stream(this.#key(key), { offset, size, signal }, { ...key });
+  }
+
+  async *listObjects(
+    folder: string,
+    { signal }: CallOptions = {},
+  ): AsyncGenerator<ObjectInfo, void, undefined> {
     throwIfAborted(signal);
     await Promise.resolve();
-    const name = this.#key(key);
+    for (const [name, { bytes, createdAt }] of this.store) {
+      throwIfAborted(signal);
+      if (!name.startsWith(`${this.#prefix}${folder}/`)) continue;
+      yield { key: name.slice(this.#prefix.length), size: bytes.length, modifiedAt: createdAt };
+    }
+  }
+
+  async *readObject(
+    { key }: ObjectInfo,
+    options: ReadOptions = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    yield* this.#stream(`${this.#prefix}${key}`, options, { key });
+  }
+
+  async *#stream(
+    name: string,
+    { offset = 0, size = 0, signal }: ReadOptions,
+    details: Readonly<Record<string, unknown>>,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    throwIfAborted(signal);
+    await Promise.resolve();
     const object = this.store.get(name);
     if (object === undefined) {
       throw new LitestreamError('ERR_STORAGE_NOT_FOUND', `get object ${name}: not found`, {
-        details: { path: name, ...key },
+        details: { path: name, ...details },
       });
     }
     const { length } = object.bytes;
@@ -138,6 +166,11 @@ export class MemoryClient implements ReplicaClient {
   /** Puts an object of any name and content into a level, as another program would. */
   putForeign(level: number, name: string, bytes: Uint8Array = new Uint8Array()): void {
     this.store.set(`${this.#prefix}ltx/${level}/${name}`, { bytes, createdAt: 0 });
+  }
+
+  /** Puts an object of another layout below the replica's path. */
+  putObject(key: string, bytes: Uint8Array, modifiedAt: number): void {
+    this.store.set(`${this.#prefix}${key}`, { bytes, createdAt: modifiedAt });
   }
 
   #key({ level, minTxid, maxTxid }: FileKey): string {

@@ -4,7 +4,7 @@ import type { ReplicaClient } from '../contract.ts';
 /** A client that does everything as `client` does, except for the given operations. */
 export function forwarding(
   client: ReplicaClient,
-  own: Partial<Pick<ReplicaClient, 'read' | 'delete'>>,
+  own: Partial<Pick<ReplicaClient, 'read' | 'delete' | 'readObject'>>,
 ): ReplicaClient {
   return {
     type: client.type,
@@ -16,9 +16,15 @@ export function forwarding(
     delete: (keys, options) => client.delete(keys, options),
     deleteAll: (options) => client.deleteAll(options),
     close: () => client.close(),
-    ...(client.localPath === undefined
-      ? {}
-      : { localPath: (key) => present(client.localPath?.(key), 'local path') }),
+    ...(client.localPath && {
+      localPath: (key) => present(client.localPath?.(key), 'local path'),
+    }),
+    ...(client.listObjects && {
+      listObjects: (folder, options) => present(client.listObjects?.(folder, options), 'listing'),
+    }),
+    ...(client.readObject && {
+      readObject: (object, options) => present(client.readObject?.(object, options), 'stream'),
+    }),
     ...own,
   };
 }

@@ -77,6 +77,27 @@ describe('resumed reads', () => {
     });
   }
 
+  it('hold for objects of other layouts, too', async () => {
+    const clock = new FakeClock();
+    const memory = new MemoryClient({ path: 'p' });
+    const faulty = new FaultyClient(memory);
+    const client = resumableReads(faulty, { clock });
+    memory.putObject('generations/a/1', BYTES, 5);
+    faulty.inject({ operation: 'readObject', kind: 'truncate', amount: 100_001 });
+    const objects = [];
+    for await (const object of client.listObjects?.('generations') ?? []) objects.push(object);
+    assert.deepEqual(objects, [{ key: 'generations/a/1', size: SIZE, modifiedAt: 5 }]);
+    const [object] = objects;
+    assert.ok(object !== undefined && client.readObject !== undefined);
+    equal(await clock.runUntil(collect(client.readObject(object))), BYTES);
+    assert.equal(faulty.count('readObject'), 2);
+    faulty.inject({ operation: 'readObject', kind: 'before', times: 4 });
+    await assert.rejects(clock.runUntil(collect(client.readObject(object))), {
+      message:
+        'max retries exceeded reading object (key=generations/a/1, offset=0): injected fault: readObject before',
+    });
+  });
+
   it('wait 250, 500 and 1000 ms, then give up', async () => {
     const { clock, faulty, client, info } = await setUp();
     faulty.inject({ operation: 'read', kind: 'partial', amount: 1000, times: 4 });

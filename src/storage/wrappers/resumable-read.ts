@@ -1,8 +1,9 @@
 import { formatTxid } from '../../formats/ltx/index.ts';
+import { present } from '../../lib/assert.ts';
 import { abortError, type Clock, sleep } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError, wrapError } from '../../lib/errors.ts';
 import { type Logger, noopLogger } from '../../telemetry/index.ts';
-import type { ReadKey, ReadOptions, ReplicaClient } from '../contract.ts';
+import type { FileKey, ReadOptions, ReplicaClient } from '../contract.ts';
 import { abandon, raceAbort } from '../streams.ts';
 import { forwarding } from './forwarding.ts';
 
@@ -24,13 +25,55 @@ export interface ResumableReadPorts {
  */
 export function resumableReads(client: ReplicaClient, ports: ResumableReadPorts): ReplicaClient {
   return forwarding(client, {
-    read: (key, options) => new ResumableRead(client, key, options ?? {}, ports).run(),
+    read: (key, options) => {
+      const file: Source = {
+        size: key.size,
+        ...namesOfFile(key),
+        open: (range) => client.read(key, range),
+      };
+      return new ResumableRead(file, options ?? {}, ports).run();
+    },
+    ...(client.readObject && {
+      readObject: (object, options) => {
+        const { key, size } = object;
+        const source: Source = {
+          size,
+          kind: 'object',
+          text: `key=${key}`,
+          attributes: { key },
+          open: (range) => present(client.readObject?.(object, range), 'stream'),
+        };
+        return new ResumableRead(source, options ?? {}, ports).run();
+      },
+    }),
   });
 }
 
+/** What is read. */
+interface Source {
+  /** Bytes of the whole, if known. */
+  readonly size: number | undefined;
+  readonly kind: 'ltx file' | 'object';
+  /** Its name in error messages and in log lines. */
+  readonly text: string;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  open(range: ReadOptions): AsyncIterable<Uint8Array>;
+}
+
+function namesOfFile({
+  level,
+  minTxid,
+  maxTxid,
+}: FileKey): Pick<Source, 'kind' | 'text' | 'attributes'> {
+  return {
+    kind: 'ltx file',
+    text: `level=${level}, min=${formatTxid(minTxid)}, max=${formatTxid(maxTxid)}`,
+    attributes: { level, min: minTxid, max: maxTxid },
+  };
+}
+
 class ResumableRead {
-  readonly #client: ReplicaClient;
-  readonly #key: ReadKey;
+  readonly #source: Source;
   readonly #signal: AbortSignal | undefined;
   readonly #clock: Clock;
   readonly #logger: Logger;
@@ -44,20 +87,18 @@ class ResumableRead {
   #retries = 0;
 
   constructor(
-    client: ReplicaClient,
-    key: ReadKey,
+    source: Source,
     { offset = 0, size = 0, signal }: ReadOptions,
     { clock, logger = noopLogger, idleTimeoutMs = IDLE_TIMEOUT_MS }: ResumableReadPorts,
   ) {
-    this.#client = client;
-    this.#key = key;
+    this.#source = source;
     this.#signal = signal;
     this.#clock = clock;
     this.#logger = logger;
     this.#idleTimeoutMs = idleTimeoutMs;
     this.#offset = offset;
     this.#rangeEnd = size > 0 ? offset + size : undefined;
-    const fileSize = key.size !== undefined && key.size > 0 ? key.size : undefined;
+    const fileSize = source.size !== undefined && source.size > 0 ? source.size : undefined;
     this.#expectedEnd =
       fileSize === undefined ? undefined : Math.min(fileSize, this.#rangeEnd ?? fileSize);
   }
@@ -73,14 +114,15 @@ class ResumableRead {
         }
         if (this.#complete(true)) return;
         cause = new LitestreamError('ERR_STORAGE_TEMPORARY', 'unexpected EOF', { retryable: true });
-        this.#log('premature EOF on ltx file, reconnecting', cause);
+        this.#log(`premature EOF on ${this.#source.kind}, reconnecting`, cause);
       } catch (error) {
         if (this.#complete(false)) return;
         this.#throwIfFinal(error);
         cause = error;
+        const { kind } = this.#source;
         const reopening = this.#retries > 0 && this.#offset === from;
         this.#log(
-          reopening ? 'reopen ltx file failed, retrying' : 'read error on ltx file, reconnecting',
+          reopening ? `reopen ${kind} failed, retrying` : `read error on ${kind}, reconnecting`,
           error,
         );
       }
@@ -94,7 +136,7 @@ class ResumableRead {
     const onAbort = (): void => stop.abort(abortError(this.#signal));
     if (this.#signal?.aborted === true) throw abortError(this.#signal);
     this.#signal?.addEventListener('abort', onAbort, { once: true });
-    const stream = this.#client.read(this.#key, {
+    const stream = this.#source.open({
       offset: this.#offset,
       size: this.#rangeEnd === undefined ? 0 : this.#rangeEnd - this.#offset,
       signal: stop.signal,
@@ -151,29 +193,22 @@ class ResumableRead {
     if (!isLitestreamError(error) || error.code === 'ERR_ASSERTION') throw error;
     if (error.code !== 'ERR_STORAGE_NOT_FOUND' && error.code !== 'ERR_ABORTED') return;
     if (this.#retries === 0) throw error;
-    throw wrapError(`reopen ltx file at offset ${this.#offset}`, error);
+    throw wrapError(`reopen ${this.#source.kind} at offset ${this.#offset}`, error);
   }
 
   async #backOff(cause: unknown): Promise<void> {
     const delayMs = RETRY_DELAYS_MS[this.#retries];
     this.#retries++;
     if (delayMs === undefined) {
-      const { level, minTxid, maxTxid } = this.#key;
-      const where = `level=${level}, min=${formatTxid(minTxid)}, max=${formatTxid(maxTxid)}, offset=${this.#offset}`;
-      throw wrapError(`max retries exceeded reading ltx file (${where})`, cause);
+      const where = `${this.#source.text}, offset=${this.#offset}`;
+      throw wrapError(`max retries exceeded reading ${this.#source.kind} (${where})`, cause);
     }
     await sleep(this.#clock, delayMs, this.#signal);
   }
 
   #log(message: string, cause: unknown): void {
-    const { level, minTxid, maxTxid } = this.#key;
     const error = cause instanceof Error ? cause : undefined;
-    this.#logger.log('debug', message, {
-      level,
-      min: minTxid,
-      max: maxTxid,
-      offset: this.#offset,
-      error,
-    });
+    const { attributes } = this.#source;
+    this.#logger.log('debug', message, { ...attributes, offset: this.#offset, error });
   }
 }

@@ -24,9 +24,9 @@ import {
   ltxLike,
   SimulatedCrash,
 } from '../../../testing/index.ts';
-import type { ReplicaClient, ReplicaOwnership, WriteSource } from '../../contract.ts';
+import type { ObjectInfo, ReplicaClient, ReplicaOwnership, WriteSource } from '../../contract.ts';
 import { bytesSource, fileSource } from '../../sources.ts';
-import { readAll } from '../../streams.ts';
+import { collect, readAll } from '../../streams.ts';
 import { FileReplicaClient } from './index.ts';
 
 const KEY = fileKey(0, 1);
@@ -357,6 +357,57 @@ describe('file provider', () => {
       const fileSystem = new FaultyFileSystem(nodeFileSystem);
       assert.equal((await listAll(open(fileSystem), 0, 18)).length, 3);
       assert.deepEqual(fileSystem.calls, ['file:list', 'file:stat', 'file:stat', 'file:stat']);
+    });
+  });
+
+  describe('objects of other layouts', () => {
+    const put = async (name: string, content = name): Promise<void> => {
+      await mkdir(join(root, name, '..'), { recursive: true });
+      await writeFile(join(root, name), content);
+      await utimes(join(root, name), 1_700_000_000.25, 1_700_000_000.25);
+    };
+    const objects = async (client: FileReplicaClient, below: string): Promise<ObjectInfo[]> => {
+      const found: ObjectInfo[] = [];
+      for await (const object of client.listObjects(below)) found.push(object);
+      return found.toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    };
+
+    it('are listed with all folders below and read from any offset', async () => {
+      const client = open();
+      assert.deepEqual(await objects(client, 'generations'), []);
+      await put('generations/a/wal/1', 'first');
+      await put('generations/a/snapshots/2', 'second!');
+      await put('generations/3', '');
+      await put('ltx/0/x');
+      const modifiedAt = 1_700_000_000_250;
+      const found = await objects(client, 'generations');
+      assert.deepEqual(found, [
+        { key: 'generations/3', size: 0, modifiedAt },
+        { key: 'generations/a/snapshots/2', size: 7, modifiedAt },
+        { key: 'generations/a/wal/1', size: 5, modifiedAt },
+      ]);
+      const bytes = await collect(
+        client.readObject(found[1] as ObjectInfo, { offset: 3, size: 3 }),
+      );
+      assert.equal(Buffer.from(bytes).toString(), 'ond');
+    });
+
+    it('never lead in circles', async () => {
+      await put('generations/a/1');
+      await symlink(join(root, 'generations'), join(root, 'generations', 'b'));
+      assert.ok((await objects(open(), 'generations')).length < 10);
+    });
+
+    it('are missed by name', async () => {
+      const object = { key: 'generations/a', size: 1, modifiedAt: 0 };
+      const path = join(root, 'generations', 'a');
+      await assert.rejects(collect(open().readObject(object)), {
+        code: 'ERR_STORAGE_NOT_FOUND',
+        message: `open object ${path}: open ${path}: no such file or directory`,
+      });
+      await mkdir(root);
+      await writeFile(join(root, 'generations'), '');
+      await assert.rejects(objects(open(), 'generations'), { code: 'ERR_STORAGE' });
     });
   });
 

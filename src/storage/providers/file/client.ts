@@ -11,6 +11,7 @@ import type {
   FileInfo,
   FileKey,
   ListOptions,
+  ObjectInfo,
   ReadOptions,
   ReplicaClient,
   ReplicaOwnership,
@@ -29,6 +30,8 @@ const PARALLEL_STATS = 32;
 /** Larger sources are streamed: a copy in the kernel cannot be stopped half way. */
 const KERNEL_COPY_MAX = 64 * 1024 * 1024;
 const FILE_MODE = 0o600;
+/** Folders below each other in a listing of objects. */
+const FOLDER_DEPTH_MAX = 4;
 
 export interface FileReplicaOptions {
   /** The replica's folder. A relative one is taken from the working directory, once. */
@@ -134,7 +137,45 @@ export class FileReplicaClient implements ReplicaClient {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     throwIfAborted(signal);
     const path = this.localPath(key);
-    const file = await this.#openForReading(path, key);
+    yield* this.#stream(await this.#openForReading(path, { ...key }), { offset, size, signal });
+  }
+
+  async *listObjects(
+    folder: string,
+    { signal }: CallOptions = {},
+  ): AsyncGenerator<ObjectInfo, void, undefined> {
+    throwIfAborted(signal);
+    const directory = joinPath(this.#root, folder);
+    const names = await onDisk(this.#fs.list('file:list', directory));
+    const stats = mapOrdered(names.toSorted(), PARALLEL_STATS, async (name) => {
+      const stat = await onDisk(this.#fs.stat('file:stat', joinPath(directory, name)));
+      return { key: joinPath(folder, name), stat };
+    });
+    const folders: string[] = [];
+    for await (const { key, stat } of stats) {
+      throwIfAborted(signal);
+      if (stat?.kind === 'directory') folders.push(key);
+      if (stat?.kind === 'file') yield { key, size: stat.size, modifiedAt: stat.mtimeMs };
+    }
+    // A symbolic link to a folder above would lead in circles; no layout is deeper than this.
+    if (folder.split('/').length > FOLDER_DEPTH_MAX) return;
+    for (const each of folders) yield* this.listObjects(each, { signal });
+  }
+
+  async *readObject(
+    { key }: ObjectInfo,
+    options: ReadOptions = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    throwIfAborted(options.signal);
+    const path = joinPath(this.#root, key);
+    yield* this.#stream(await this.#openForReading(path, { key }), options);
+  }
+
+  /** Reads an open file and closes it. */
+  async *#stream(
+    file: OpenFile,
+    { offset = 0, size = 0, signal }: ReadOptions,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     try {
       const { size: fileSize } = await onDisk(file.stat('file:read-stat'));
       const end = size > 0 ? Math.min(fileSize, offset + size) : fileSize;
@@ -190,7 +231,7 @@ export class FileReplicaClient implements ReplicaClient {
     await this.#exactTimes?.drain();
   }
 
-  async #openForReading(path: string, key: FileKey): Promise<OpenFile> {
+  async #openForReading(path: string, names: Readonly<Record<string, unknown>>): Promise<OpenFile> {
     try {
       return await this.#fs.open('file:open', path, 'read');
     } catch (error) {
@@ -200,11 +241,11 @@ export class FileReplicaClient implements ReplicaClient {
       const init = {
         cause: error,
         retryable: translated.retryable,
-        details: { op: 'open', path, ...key, ...translated.details },
+        details: { op: 'open', path, ...names, ...translated.details },
       };
       throw new LitestreamError(
         missing ? 'ERR_STORAGE_NOT_FOUND' : translated.code,
-        `open ltx file ${path}: ${translated.message}`,
+        `open ${'key' in names ? 'object' : 'ltx file'} ${path}: ${translated.message}`,
         missing
           ? { ...init, hint: 'retention or another program may have removed the file' }
           : init,
