@@ -6,17 +6,19 @@ import {
   existsSync,
   ftruncateSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
+  rmdirSync,
   rmSync,
   statfsSync,
   writeSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { filesOf, lastTxid } from '../support/replica-folder.ts';
-import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 import { Scene } from './scene.ts';
 
@@ -99,14 +101,16 @@ test('with two stores the other one goes on while one hangs', async (t) => {
 
 /** A file system of 8 MiB; undefined and a visible skip where that cannot be had. */
 function smallDisk(t: TestContext): string | undefined {
-  const folder = tempDir(t);
+  const folder = mkdtempSync(join(tmpdir(), 'litestream-disk-'));
   const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', folder]);
   if (status !== 0) {
+    rmdirSync(folder);
     t.skip('root: cannot mount a file system here');
     return undefined;
   }
   t.after(() => {
     spawnSync('umount', ['-l', folder]);
+    rmdirSync(folder);
   });
   return folder;
 }
