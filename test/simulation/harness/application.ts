@@ -22,6 +22,7 @@ export interface ApplicationOptions {
   readonly autoVacuum: number;
   /** Frames; 0 = never. */
   readonly autoCheckpoint: number;
+  readonly pageSizeChanges: boolean;
 }
 
 /** The application: several connections that write, read and checkpoint, and know what was committed. */
@@ -208,7 +209,8 @@ export class Application {
     const { path, random } = this.#o;
     const db = new DatabaseSync(path, { timeout: 0 });
     db.exec('PRAGMA journal_mode = delete');
-    if (random.chance(0.6)) db.exec(`PRAGMA page_size = ${random.pick(PAGE_SIZES)}; VACUUM`);
+    if (this.#o.pageSizeChanges && random.chance(0.6))
+      db.exec(`PRAGMA page_size = ${random.pick(PAGE_SIZES)}; VACUUM`);
     if (random.chance(0.5)) db.exec("INSERT INTO t (v) VALUES ('rollback journal')");
     if (random.chance(0.7)) db.exec('PRAGMA journal_mode = wal');
     this.#o.history.note(db.serialize());

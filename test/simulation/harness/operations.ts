@@ -27,6 +27,12 @@ interface Operation {
 const always = (): boolean => true;
 const up = ({ engine }: Simulation): boolean => engine.running;
 const down = ({ engine }: Simulation): boolean => !engine.running;
+/** Local files may get lost: what remains of the history is known at the next start, unless blind starts are wanted. */
+const losable = (s: Simulation): boolean => {
+  if (!down(s)) return false;
+  const tips = s.ledger.remotes.map(({ tip }) => tip);
+  return s.options.blindStarts === true || tips.every((tip) => tip === tips[0]);
+};
 const closed = (s: Simulation): boolean => !s.application.open;
 const abandoned = (s: Simulation): boolean => down(s) && closed(s);
 
@@ -120,17 +126,20 @@ const FAULTS: Readonly<Record<string, Operation>> = {
   }),
   'time passes': operation(5, always, (s) => s.clock.pass(s.random.pick([5, 100, 2000, 40_000]))),
   'clock is set': operation(0.5, always, (s) => s.clock.jump((s.random.next() - 0.5) * DAY_MS)),
-  'metadata removed': operation(0.25, down, reset),
-  'newest file removed': operation(0.2, down, (s) => harm(s, () => undefined)),
-  'newest file damaged': operation(0.2, down, (s) => {
-    harm(s, (bytes) => {
+  'metadata removed': operation(0.25, losable, (s) => {
+    reset(s);
+    return restart(s);
+  }),
+  'newest file removed': operation(0.2, losable, (s) => harm(s, () => undefined)),
+  'newest file damaged': operation(0.2, losable, (s) => {
+    return harm(s, (bytes) => {
       const at = s.random.below(bytes.length);
       bytes[at] = (bytes[at] ?? 0) ^ (1 << s.random.below(8));
       return bytes;
     });
   }),
-  'newest file cut': operation(0.2, down, (s) => {
-    harm(s, (bytes) => bytes.subarray(0, s.random.below(bytes.length)));
+  'newest file cut': operation(0.2, losable, (s) => {
+    return harm(s, (bytes) => bytes.subarray(0, s.random.below(bytes.length)));
   }),
   replace: operation(1.5, abandoned, ({ application }) => application.replace()),
   rebuild: operation(2, abandoned, ({ application }) => application.rebuild()),
@@ -139,7 +148,7 @@ const FAULTS: Readonly<Record<string, Operation>> = {
 const ALL: Readonly<Record<string, Operation>> = { ...APPLICATION, ...ENGINE, ...FAULTS };
 
 /** Somebody does something to the newest local file while the daemon is down. */
-function harm(s: Simulation, change: (bytes: Buffer) => Buffer | undefined): void {
+async function harm(s: Simulation, change: (bytes: Buffer) => Buffer | undefined): Promise<void> {
   const path = lastIn(s.engine.level0);
   if (path === undefined || !existsSync(path)) return;
   const txid = matchFileName(path.slice(path.lastIndexOf('/') + 1))?.maxTxid;
@@ -151,6 +160,19 @@ function harm(s: Simulation, change: (bytes: Buffer) => Buffer | undefined): voi
     if (txid !== undefined) s.ledger.damaged.set(txid, changed);
   }
   s.harmed = true;
+  await restart(s);
+}
+
+/** The first start after local files got lost hears every replica. */
+async function restart(s: Simulation): Promise<void> {
+  if (s.options.blindStarts === true) return;
+  s.reachAll();
+  // Twice if an operator has to remove what is damaged.
+  for (let attempt = 0; attempt < 2; attempt++) {
+    s.engine.start();
+    await s.sync(0);
+    if (s.engine.running) return;
+  }
 }
 
 /** Does one thing. */
@@ -159,6 +181,8 @@ export async function step(simulation: Simulation): Promise<void> {
   const [name, { run }] = simulation.random.weighted(
     possible.map(([each, what]) => [what.weight, [each, what] as const] as const),
   );
-  simulation.steps.push(name);
+  const { engine, history, steps } = simulation;
+  steps.push(name);
   await run(simulation);
+  steps[steps.length - 1] = `${name} ${engine.txid}/${history.last}`;
 }

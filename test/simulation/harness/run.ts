@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { step } from './operations.ts';
-import { Simulation } from './simulation.ts';
+import { Simulation, type SimulationOptions } from './simulation.ts';
 
 /** A run that ended with a broken invariant. */
 export interface Failure {
@@ -15,10 +15,9 @@ export interface Failure {
   readonly journal: readonly string[];
 }
 
-export interface RunOptions {
-  readonly seed: number;
+export interface RunOptions extends Omit<SimulationOptions, 'folder'> {
+  /** Operations before everything has to come to rest. */
   readonly ops: number;
-  readonly replicas?: number | undefined;
 }
 
 /** What a run came to. */
@@ -42,8 +41,9 @@ export function simulationFolder(): { path: string; remove: () => void } {
 }
 
 /** Runs one simulation from its seed to its end or the first broken invariant. */
-export async function run(folder: string, { seed, ops, replicas }: RunOptions): Promise<RunResult> {
-  const simulation = new Simulation({ seed, folder, replicas });
+export async function run(folder: string, options: RunOptions): Promise<RunResult> {
+  const { seed, ops } = options;
+  const simulation = new Simulation({ ...options, folder });
   let failure: Failure | undefined;
   try {
     for (let n = 0; n < ops; n++) await step(simulation);

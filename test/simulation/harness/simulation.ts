@@ -20,6 +20,10 @@ export interface SimulationOptions {
   readonly folder: string;
   /** Default: chosen by the seed. */
   readonly replicas?: number | undefined;
+  /** Local files may get lost while a replica cannot be reached, or when replicas stand at different places. Default false. */
+  readonly blindStarts?: boolean | undefined;
+  /** The page size may change while the daemon is down. Default false. */
+  readonly pageSizeChanges?: boolean | undefined;
 }
 
 /** Rounds after the last fault in which everything must be replicated. */
@@ -45,7 +49,11 @@ export class Simulation {
   readonly steps: string[] = [];
   #restores = 0;
 
-  constructor({ seed, folder, replicas }: SimulationOptions) {
+  readonly options: SimulationOptions;
+
+  constructor(options: SimulationOptions) {
+    const { seed, folder, replicas } = options;
+    this.options = options;
     const random = new Random(seed);
     this.random = random;
     this.folder = mkdtempSync(join(folder, `run-${seed}-`));
@@ -63,6 +71,7 @@ export class Simulation {
       pageSize: random.pick([512, 512, 1024, 4096]),
       autoVacuum: random.pick([0, 0, 1, 2]),
       autoCheckpoint: random.pick([0, 0, 4, 1000]),
+      pageSizeChanges: options.pageSizeChanges === true,
     });
     this.autoRecover = random.chance(0.5);
     this.engine = new Engine({
@@ -175,13 +184,18 @@ export class Simulation {
     this.faults = false;
   }
 
+  /** Every destination can be reached and answers. */
+  reachAll(): void {
+    for (const destination of this.engine.destinations) {
+      destination.client.reset();
+      destination.down = false;
+    }
+  }
+
   /** Faults end: everything is replicated after a few rounds, and every state can be restored. */
   async finish(): Promise<void> {
     const { application, engine } = this;
-    for (const each of engine.destinations) {
-      each.client.reset();
-      each.down = false;
-    }
+    this.reachAll();
     application.endLarge();
     if (!application.open) application.connect();
     if (engine.running) await this.stop();
