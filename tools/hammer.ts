@@ -45,6 +45,8 @@ class Hammer {
   #hostile: Application | undefined;
   #life: Life | undefined;
   #rounds = 0;
+  /** When the present daemon was started. */
+  #startedAt = 0;
 
   constructor(seed: number) {
     this.#random = randomFrom(seed);
@@ -163,6 +165,7 @@ dbs:
 
   #startLife(): void {
     this.figures.starts += 1;
+    this.#startedAt = performance.now();
     this.#life = new Life(this.#config, join(this.#folder, 'log'), this.#meta);
   }
 
@@ -184,7 +187,14 @@ dbs:
   #sample(): void {
     const wal = statSync(`${this.#database}-wal`, { throwIfNoEntry: false })?.size ?? 0;
     const size = statSync(this.#database).size;
-    this.figures.sample({ wal, size, txid: lastTxid(this.#replica), ...this.#life?.vitals() });
+    const upMs = performance.now() - this.#startedAt;
+    this.figures.sample({
+      wal,
+      size,
+      upMs,
+      txid: lastTxid(this.#replica),
+      ...this.#life?.vitals(),
+    });
   }
 }
 

@@ -4,6 +4,8 @@ import type { LifeReport } from './daemon.ts';
 export interface Sample {
   /** Bytes. */
   readonly wal: number;
+  /** Since the daemon was started. */
+  readonly upMs: number;
   /** Bytes of the database file. */
   readonly size: number;
   readonly txid: number;
@@ -26,10 +28,13 @@ export class Figures {
   readonly #unexplained: string[] = [];
   readonly #ends = { SIGKILL: 0, SIGTERM: 0 };
   readonly #most = { wal: 0, size: 0, rss: 0, descriptors: 0 };
-  #last: Sample = { wal: 0, size: 0, txid: 0 };
+  /** How long the daemon had been running when the WAL was largest. */
+  #walUpMs = 0;
+  #last: Sample = { wal: 0, upMs: 0, size: 0, txid: 0 };
 
   sample(sample: Sample): void {
     this.#last = sample;
+    if (sample.wal > this.#most.wal) this.#walUpMs = sample.upMs;
     for (const key of ['wal', 'size', 'rss', 'descriptors'] as const) {
       this.#most[key] = Math.max(this.#most[key], sample[key] ?? 0);
     }
@@ -76,7 +81,7 @@ export class Figures {
       ],
       ['longest transaction', `${Math.round(longest)} ms`],
       ['database is locked', String(this.#locked())],
-      ['largest WAL', mib(this.#most.wal)],
+      ['largest WAL', `${mib(this.#most.wal)}, ${Math.round(this.#walUpMs)} ms after a start`],
       ['largest database', mib(this.#most.size)],
       [
         'RSS, most and last',
