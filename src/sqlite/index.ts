@@ -10,4 +10,5 @@ export {
 } from './database-file.ts';
 export { FollowedDatabase, type FollowedPages, type PageRun } from './follower.ts';
 export { LiveDatabase, type LiveDatabaseOptions, type Replacement } from './live-database.ts';
+export { WalApplier } from './wal-apply.ts';
 export { hasWalResetFix, requireSafeSqlite, sqliteVersion } from './version.ts';
