@@ -17,8 +17,8 @@ import { filesOf, lastTxid } from '../test/support/replica-folder.ts';
 import { Life } from './hammer/daemon.ts';
 import { Figures } from './hammer/figures.ts';
 
-const ROWS_MAX = 60_000;
-const REPLICA_BYTES_MAX = 400 << 20;
+const ROWS_MAX = 200_000;
+const REPLICA_BYTES_MAX = 800 << 20;
 const CONVERGE_MS_MAX = 90_000;
 const WRITER_PAUSES_MS: readonly number[] = [0, 0, 1, 5, 20];
 
