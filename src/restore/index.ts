@@ -1,3 +1,4 @@
+export { followReplica, type FollowOptions, type FollowResult } from './follow.ts';
 export {
   isEmptyReplica,
   planRestore,

@@ -45,7 +45,7 @@ function isEligible(file: FileInfo, target: RestoreTarget): boolean {
 }
 
 /** The newest usable snapshot. One that does not start at TXID 1 is no snapshot. */
-function chooseSnapshot(files: readonly FileInfo[]): FileInfo | undefined {
+export function chooseSnapshot(files: readonly FileInfo[]): FileInfo | undefined {
   let chosen: FileInfo | undefined;
   for (const file of files) {
     if (file.level !== SNAPSHOT_LEVEL || file.minTxid !== 1n) continue;
@@ -58,7 +58,8 @@ function byMinTxid(a: FileInfo, b: FileInfo): number {
   return a.minTxid < b.minTxid ? -1 : a.minTxid > b.minTxid ? 1 : 0;
 }
 
-interface Chain {
+/** Increments that follow one another. */
+export interface Chain {
   readonly files: readonly FileInfo[];
   /** Last TXID of the chain. */
   readonly reached: bigint;
@@ -67,7 +68,7 @@ interface Chain {
 }
 
 /** From the state `start` on, always the file that reaches furthest. */
-function follow(start: bigint, increments: readonly FileInfo[]): Chain {
+export function follow(start: bigint, increments: readonly FileInfo[]): Chain {
   const sorted = increments.toSorted(byMinTxid);
   const files: FileInfo[] = [];
   let reached = start;
@@ -160,7 +161,7 @@ interface ListingOptions extends CallOptions {
 }
 
 /** Lists every level once, lower levels first. */
-async function listAll(client: ReplicaClient, options: ListingOptions): Promise<Listing> {
+export async function listAll(client: ReplicaClient, options: ListingOptions): Promise<Listing> {
   const { accurateTimes, signal } = options;
   const listing: FileInfo[][] = Array.from({ length: LEVEL_COUNT }, () => []);
   const levels = listing.entries();

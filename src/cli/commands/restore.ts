@@ -3,6 +3,7 @@ import { formatFileName, formatTxid, toTxid, type Txid } from '../../formats/ltx
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import {
   checkOutputPath,
+  followReplica,
   isEmptyReplica,
   planRestore,
   restoreDatabase,
@@ -33,6 +34,7 @@ import { commandLogger } from '../logging.ts';
 import { formatJson, formatTime, parseTimestamp } from '../output/format.ts';
 import { progressBar } from '../output/progress.ts';
 import { formatTable } from '../output/table.ts';
+import { SignalQueue } from '../signals.ts';
 import { replicaLogger, selectedClient, type Selection, selectReplica } from '../select-replica.ts';
 
 const txidFlag: Flag<Txid | undefined> = {
@@ -129,7 +131,6 @@ function checkFollow(values: Values): void {
   if (values['dry-run']) throw usageError('cannot use -dry-run with -f');
   if (values.txid !== undefined) throw usageError('cannot use follow mode with -txid');
   if (values.timestamp !== '') throw usageError('cannot use follow mode with -timestamp');
-  throw usageError('follow mode is not available in this version, restore without -f');
 }
 
 /** With a URL, a time outside the replica's history is an error of its own. */
@@ -203,6 +204,21 @@ async function mayBeSkipped(job: Job, error: unknown): Promise<boolean> {
   return isEmptyReplica(job.client);
 }
 
+async function skipOrThrow(job: Job, error: unknown): Promise<void> {
+  if (await mayBeSkipped(job, error)) job.rootLogger.log('info', 'no matching backups found');
+  else throw isLitestreamError(error, 'ERR_TX_NOT_AVAILABLE') ? noBackup(error) : error;
+}
+
+function summary({ client, outputPath, integrityCheck }: Job, txid: string, ms: number): string {
+  return formatJson({
+    db_path: outputPath,
+    replica: client.type,
+    txid,
+    duration_ms: Math.round(ms),
+    integrity_check: integrityCheck,
+  });
+}
+
 async function restore(job: Job): Promise<void> {
   const { values, io, client, outputPath, logger, integrityCheck } = job;
   const { fileSystem, clock } = io;
@@ -228,20 +244,44 @@ async function restore(job: Job): Promise<void> {
     });
     progress.clear();
     if (!values.json) return;
-    io.stdout.write(
-      formatJson({
-        db_path: outputPath,
-        replica: client.type,
-        txid: formatTxid(result.plan.maxTxid),
-        duration_ms: Math.round(clock.monotonic() - started),
-        integrity_check: integrityCheck,
-      }),
-    );
+    const txid = formatTxid(result.plan.maxTxid);
+    io.stdout.write(summary(job, txid, clock.monotonic() - started));
   } catch (error) {
     progress.clear();
-    if (await mayBeSkipped(job, error)) job.rootLogger.log('info', 'no matching backups found');
-    else throw isLitestreamError(error, 'ERR_TX_NOT_AVAILABLE') ? noBackup(error) : error;
+    await skipOrThrow(job, error);
   }
+}
+
+/** Restores and follows until SIGINT or SIGTERM. Spec: cli 6.5. */
+async function follow(job: Job): Promise<void> {
+  const { values, io, client, outputPath, logger, integrityCheck } = job;
+  const { fileSystem, clock } = io;
+  const started = clock.monotonic();
+  const progress = progressBar(io.stderr, clock);
+  using signals = new SignalQueue();
+  const stop = new AbortController();
+  signals.handle(() => stop.abort());
+  try {
+    await followReplica({
+      client,
+      outputPath,
+      fileSystem,
+      clock,
+      logger,
+      signal: stop.signal,
+      intervalMs: values['follow-interval'],
+      parallelism: Math.max(1, values.parallelism),
+      integrityCheck,
+      onProgress: progress.update,
+      onRestored: progress.clear,
+    });
+  } catch (error) {
+    progress.clear();
+    await skipOrThrow(job, error);
+    return;
+  }
+  // Which transaction the output holds is in its `-txid` file: the reference prints none here.
+  if (values.json) io.stdout.write(summary(job, '', clock.monotonic() - started));
 }
 
 async function outputExists({ fileSystem }: Io, path: string): Promise<boolean> {
@@ -265,7 +305,7 @@ async function run(parsed: ParsedFlags<typeof flags>, io: Io): Promise<number> {
     return 0;
   }
   const client = await selectedClient(selection, logger, io);
-  if (integrityCheck !== 'none') {
+  if (integrityCheck !== 'none' || values.f) {
     const { requireSafeSqlite } = await import('../../sqlite/index.ts');
     requireSafeSqlite();
   }
@@ -287,7 +327,7 @@ async function run(parsed: ParsedFlags<typeof flags>, io: Io): Promise<number> {
       const found = await plan(job);
       io.stdout.write(values.json ? planJson(job, found) : planText(job, found));
     } else {
-      await restore(job);
+      await (values.f ? follow(job) : restore(job));
     }
   } finally {
     await client.close();
