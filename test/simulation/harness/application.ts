@@ -162,7 +162,9 @@ export class Application {
   checkpoint(mode: CheckpointMode): void {
     if (this.#main === undefined) return;
     const db = this.#main;
-    this.#attempt(db, () => db.prepare(`PRAGMA wal_checkpoint(${mode})`).all());
+    this.#attempt(db, () => {
+      db.prepare(`PRAGMA wal_checkpoint(${mode})`).all();
+    });
   }
 
   openReader(): void {

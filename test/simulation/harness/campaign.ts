@@ -4,8 +4,10 @@ import { type Failure, run, type RunOptions, simulationFolder } from './run.ts';
 export const OPS_PER_RUN = 350;
 
 /** The one line that repeats a failing run, and what led to it. */
-export function describeFailure({ seed, ops, error, steps, journal }: Failure): string {
-  const command = `SEED=${seed} RUNS=1 OPS=${ops} node --test test/simulation/*replica*.test.ts`;
+export function describeFailure(failure: Failure): string {
+  const { seed, ops, replicas, error, steps, journal } = failure;
+  const file = `test/simulation/${replicas === 1 ? 'one' : 'two'}-replica.test.ts`;
+  const command = `SEED=${seed} RUNS=1 OPS=${ops} node --test ${file}`;
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return `${command}\n${text}\nsteps (TXID/state): ${steps.join(' | ')}\n${journal.join('\n')}`;
 }

@@ -58,14 +58,14 @@ export class SimulatedClock implements Clock {
 
   /** Waits for the work, firing a timer whenever it seems to wait for one. */
   async drive<T>(work: Promise<T>): Promise<T> {
-    let settled = false;
+    const state = { settled: false };
     const mark = (): void => {
-      settled = true;
+      state.settled = true;
     };
     work.then(mark, mark);
     for (let fired = 0; ; fired++) {
-      for (let turn = 0; turn < TURNS && !settled; turn++) await yieldToLoop();
-      if (settled) return work;
+      for (let turn = 0; turn < TURNS && !state.settled; turn++) await yieldToLoop();
+      if (state.settled) return work;
       if (fired > TIMERS_MAX) throw new Error('work never ends');
       this.#fireNext();
     }

@@ -146,7 +146,9 @@ export class Engine {
       logger: this.journal,
       metrics: noopMetrics,
       random: random.next,
-      descriptorSink: (fd) => this.#descriptors.push(fd),
+      descriptorSink: (fd) => {
+        this.#descriptors.push(fd);
+      },
     };
     const replicas = this.destinations.map(({ name, client }) => ({
       client,

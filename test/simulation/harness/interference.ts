@@ -109,7 +109,8 @@ function install(): void {
     if (typeof original !== 'function') throw new Error(`no function ${name}`);
     Reflect.set(target, name, function replaced(this: unknown, ...values: unknown[]): unknown {
       point();
-      return Reflect.apply(original, this, values);
+      const result: unknown = Reflect.apply(original, this, values);
+      return result;
     });
   };
   before(fs, 'readSync');

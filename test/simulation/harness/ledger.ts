@@ -111,9 +111,13 @@ export class Ledger {
     this.remotes = destinations.map((each) => new RemoteChain(each, history));
   }
 
-  /** Looks at everything that has appeared since the last call. */
-  follow(): void {
-    this.#followLocal();
+  /**
+   * Looks at everything that has appeared since the last call.
+   *
+   * @param position - the engine's: newer files failed at the last moment and may be written once more.
+   */
+  follow(position: bigint): void {
+    this.#followLocal(position);
     for (const remote of this.remotes) this.#followRemote(remote);
   }
 
@@ -133,7 +137,7 @@ export class Ledger {
     );
   }
 
-  #followLocal(): void {
+  #followLocal(position: bigint): void {
     const names = namesIn(this.#level0).filter((name) => name.endsWith('.ltx'));
     let previous: bigint | undefined;
     for (const name of names) {
@@ -150,7 +154,7 @@ export class Ledger {
       this.local.add(txid, bytes, this.#baseOf(txid));
       this.local.tip = txid;
     }
-    this.#names = new Set(names);
+    this.#names = new Set(names.filter((name) => (matchFileName(name)?.maxTxid ?? 0n) <= position));
   }
 
   /** The entry before a new local file: an anchor may have come from a replica. */

@@ -8,6 +8,7 @@ import { Simulation, type SimulationOptions } from './simulation.ts';
 export interface Failure {
   readonly seed: number;
   readonly ops: number;
+  readonly replicas: number;
   readonly error: unknown;
   /** Operations that led to it, newest last. */
   readonly steps: readonly string[];
@@ -52,7 +53,8 @@ export async function run(folder: string, options: RunOptions): Promise<RunResul
   } catch (error) {
     const { steps } = simulation;
     const { lines } = simulation.engine.journal;
-    failure = { seed, ops, error, steps: steps.slice(-40), journal: lines.slice(-40) };
+    const replicas = simulation.engine.destinations.length;
+    failure = { seed, ops, replicas, error, steps: steps.slice(-40), journal: lines.slice(-40) };
   }
   simulation.clean();
   return {

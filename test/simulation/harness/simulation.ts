@@ -242,9 +242,7 @@ export class Simulation {
     if (this.interference.dead || this.engine.fileSystem.crashed) await this.stop();
     this.application.observe();
     if (this.engine.running) this.application.observeClosed();
-    // A file whose name could not be made durable may be written once more.
-    if (this.faults) this.ledger.forgetLocal();
-    this.ledger.follow();
+    this.ledger.follow(this.engine.txid);
     this.#checkPositions();
   }
 
