@@ -1,12 +1,6 @@
 export { followReplica, type FollowOptions, type FollowResult } from './follow.ts';
-export {
-  isEmptyReplica,
-  planRestore,
-  timeBounds,
-  type RestorePlan,
-  type RestoreTarget,
-  type TimeBounds,
-} from './plan.ts';
+export { isEmptyReplica, timeBounds } from './backups.ts';
+export { planRestore, type RestorePlan, type RestoreTarget, type TimeBounds } from './plan.ts';
 export { checkOutputPath, sidecarPaths } from './output.ts';
 export {
   restoreDatabase,

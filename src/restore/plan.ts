@@ -25,8 +25,8 @@ export interface TimeBounds {
 }
 
 export const SNAPSHOT_LEVEL = 9;
-const LEVEL_COUNT = 10;
-const LISTINGS_AT_ONCE = 5;
+export const LEVEL_COUNT = 10;
+export const LISTINGS_AT_ONCE = 5;
 
 /** Every level's files, index = level. */
 export type Listing = readonly (readonly FileInfo[])[];
@@ -196,26 +196,4 @@ export async function planRestore(
     // up nothing can be missed, because the output exists before its inputs are deleted.
     return choosePlan(await listAll(client, { accurateTimes, signal, parallel: 1 }), target);
   }
-}
-
-/** True if the replica holds no LTX file at any level: a complete listing succeeded and held nothing. */
-export async function isEmptyReplica(
-  client: ReplicaClient,
-  options: CallOptions = {},
-): Promise<boolean> {
-  for (let level = LEVEL_COUNT - 1; level >= 0; level -= 1) {
-    for await (const _file of client.list(level, { signal: options.signal })) return false;
-  }
-  return true;
-}
-
-/** Oldest and newest creation time over all levels, undefined when the replica is empty. */
-export async function timeBounds(
-  client: ReplicaClient,
-  options: CallOptions = {},
-): Promise<TimeBounds | undefined> {
-  const { signal } = options;
-  return listingBounds(
-    await listAll(client, { accurateTimes: true, signal, parallel: LISTINGS_AT_ONCE }),
-  );
 }

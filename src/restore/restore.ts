@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { NO_TXID } from '../formats/ltx/index.ts';
 import { type Clock, throwIfAborted } from '../lib/clock.ts';
 import { isLitestreamError, LitestreamError, wrapError } from '../lib/errors.ts';
 import type { FileStat, FileSystem, OpenFile } from '../lib/file-system.ts';
@@ -7,6 +8,9 @@ import type { CallOptions, ReplicaClient } from '../storage/index.ts';
 import type { Logger } from '../telemetry/index.ts';
 import { applyFiles } from './apply.ts';
 import { checkOutputPath, sidecarPaths } from './output.ts';
+import { type Backup, chooseBackup } from './backups.ts';
+import { applyLegacy, legacyBytes } from './legacy.ts';
+import type { LegacyPlan } from './legacy-plan.ts';
 import { planRestore, type RestorePlan, type RestoreTarget } from './plan.ts';
 import { isGone } from './source.ts';
 
@@ -43,7 +47,10 @@ export interface RestoreOptions extends CallOptions {
 }
 
 export interface RestoreResult {
+  /** What was restored; of the other layout in {@link legacy}, then without files and TXIDs. */
   readonly plan: RestorePlan;
+  /** The data of Litestream v0.3.x that was restored, if it was newer than the LTX files. */
+  readonly legacy: LegacyPlan | undefined;
   /** Size of the restored database. */
   readonly bytesWritten: number;
   readonly durationMs: number;
@@ -94,14 +101,15 @@ class Restore {
     const started = clock.monotonic();
     await checkOutputPath(fileSystem, outputPath, force);
     this.#reporter.start('plan');
-    let plan = await this.#plan();
+    let backup = await this.#plan();
     await fileSystem.makeDirectory('restore:mkdir', dirname(outputPath));
     const output = await fileSystem.open('restore:create', this.#temporary, 'create');
     let bytesWritten: number;
     let existing: FileStat | undefined;
     try {
       try {
-        [plan, bytesWritten] = await this.#fill(output, plan);
+        await this.#removeSidecars();
+        [backup, bytesWritten] = await this.#fill(output, backup);
         existing = await fileSystem.stat('restore:stat', outputPath);
         this.#reporter.start('sync');
         if (existing?.kind === 'file') await output.setOwner('restore:owner', existing);
@@ -118,45 +126,74 @@ class Restore {
       throw error;
     }
     if (existing === undefined) await this.#checkPublished();
-    return { plan, bytesWritten, durationMs: clock.monotonic() - started };
+    const durationMs = clock.monotonic() - started;
+    if (backup.kind === 'ltx') {
+      return { plan: backup.plan, legacy: undefined, bytesWritten, durationMs };
+    }
+    const plan = { files: [], minTxid: NO_TXID, maxTxid: NO_TXID };
+    return { plan, legacy: backup.plan, bytesWritten, durationMs };
   }
 
-  #plan(): Promise<RestorePlan> {
-    const { client, target } = this.#options;
-    return planRestore(client, target, { signal: this.#signal });
+  async #plan(): Promise<Backup> {
+    const { client, target, rollbackMode = false, logger } = this.#options;
+    const options = { signal: this.#signal };
+    // A follower goes on with LTX files, so it has to begin with them.
+    if (rollbackMode) return { kind: 'ltx', plan: await planRestore(client, target, options) };
+    const backup = await chooseBackup(client, target, options);
+    if (backup.kind === 'legacy') {
+      const { generation, snapshot, segments } = backup.plan;
+      logger.log(backup.contested ? 'info' : 'debug', 'restoring v0.3.x data', {
+        generation,
+        index: snapshot.index,
+        segments: segments.length,
+      });
+    }
+    return backup;
+  }
+
+  /** SQLite would apply what a killed restore has left beside the temporary file. */
+  async #removeSidecars(): Promise<void> {
+    const { fileSystem } = this.#options;
+    for (const path of sidecarPaths(this.#temporary)) {
+      await fileSystem.remove('restore:sidecar', path);
+    }
   }
 
   /** Applies the plan; if retention or compaction has removed one of its files meanwhile, a new one. */
-  async #fill(output: OpenFile, first: RestorePlan): Promise<[plan: RestorePlan, bytes: number]> {
+  async #fill(output: OpenFile, first: Backup): Promise<[backup: Backup, bytes: number]> {
     const { logger } = this.#options;
-    let plan = first;
+    let backup = first;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        return [plan, await this.#apply(output, plan)];
+        return [backup, await this.#apply(output, backup)];
       } catch (error) {
         if (!isGone(error) || attempt === REPLANS) throw error;
         logger.log('warn', 'a planned file is gone, planning again', { attempt: attempt + 1 });
         await output.truncate('restore:truncate', 0);
-        plan = await this.#plan();
+        backup = await this.#plan();
       }
     }
   }
 
-  async #apply(output: OpenFile, plan: RestorePlan): Promise<number> {
+  async #apply(output: OpenFile, backup: Backup): Promise<number> {
     const { client, fileSystem, clock, rollbackMode = false } = this.#options;
     const { parallelism = DEFAULT_PARALLELISM } = this.#options;
-    const total = plan.files.reduce((sum, file) => sum + file.size, 0);
-    this.#reporter.start('fetch', total);
-    return await applyFiles({
+    const job = {
       context: { client, fileSystem, clock, signal: this.#signal },
-      files: plan.files,
       output,
       outputPath: this.#temporary,
       parallelism: Math.max(1, Math.floor(parallelism)),
-      rollbackMode,
-      onSize: (bytes) => this.#checkSpace(bytes),
+      onSize: (bytes: number) => this.#checkSpace(bytes),
       onBytes: this.#reporter.add,
-    });
+    };
+    if (backup.kind === 'legacy') {
+      this.#reporter.start('fetch', legacyBytes(backup.plan));
+      return await applyLegacy({ ...job, plan: backup.plan });
+    }
+    const { files } = backup.plan;
+    const total = files.reduce((sum, file) => sum + file.size, 0);
+    this.#reporter.start('fetch', total);
+    return await applyFiles({ ...job, files, rollbackMode });
   }
 
   async #checkSpace(bytes: number): Promise<void> {
@@ -211,11 +248,13 @@ class Restore {
 
 /**
  * Restores a database: plan, checks of the output path and its sidecars, `OUT.tmp`, fsync, rename, directory fsync, integrity
- * check. Nothing of an existing file is touched before the new one is complete; a failure leaves no temporary file.
+ * check. If the replica holds data of Litestream v0.3.x that is newer than the LTX files, that is restored, unless a TXID is given.
+ * Nothing of an existing file is touched before the new one is complete; a failure leaves no temporary file.
  *
- * Spec: replication 23.4, cli 6.2, formats 5.3.
+ * Spec: replication 23.2, 23.4, 23.5, cli 6.2, formats 5.3, 7.
  *
- * @throws LitestreamError `ERR_OUTPUT_EXISTS`, `ERR_TX_NOT_AVAILABLE`, `ERR_TX_GAP`, `ERR_LTX_CORRUPTED`, `ERR_LTX_HEADER`,
+ * @throws LitestreamError `ERR_OUTPUT_EXISTS`, `ERR_TX_NOT_AVAILABLE`, `ERR_TX_GAP`, `ERR_NO_SNAPSHOTS`, `ERR_LTX_CORRUPTED`,
+ *   `ERR_LTX_HEADER`, `ERR_LZ4`, `ERR_WAL_FORMAT`, `ERR_DB_INVALID`, `ERR_DB_IO`,
  *   `ERR_INTEGRITY`, `ERR_DISK_FULL`, `ERR_IO`, `ERR_ABORTED` and storage errors.
  */
 export async function restoreDatabase(options: RestoreOptions): Promise<RestoreResult> {

@@ -3,7 +3,7 @@ import { type Clock, sleep, throwIfAborted } from '../lib/clock.ts';
 import { errorMessage, isLitestreamError, LitestreamError } from '../lib/errors.ts';
 import type { FileSystem, OpenFile } from '../lib/file-system.ts';
 import { isMissing } from '../lib/os-error.ts';
-import type { FileInfo, ReplicaClient } from '../storage/index.ts';
+import type { FileInfo, ObjectInfo, ReplicaClient } from '../storage/index.ts';
 import { fileDamage } from './damage.ts';
 
 /** What reading a replica's files needs. */
@@ -40,6 +40,39 @@ function endsEarly(file: FileInfo, offset: number): LitestreamError {
   });
 }
 
+/**
+ * Repeats requests, on top of the few quick retries and the idle limit of the client itself. Only attempts that bring nothing
+ * count: a store that closes long streams again and again, or refuses everything for a minute, does not end a restore.
+ * Spec: failures RST-03, RST-09.
+ */
+class Patience {
+  readonly #context: Pick<SourceContext, 'clock' | 'signal'>;
+  #failures = 0;
+
+  constructor(context: Pick<SourceContext, 'clock' | 'signal'>) {
+    this.#context = context;
+  }
+
+  /** Some bytes have arrived. */
+  progress(): void {
+    this.#failures = 0;
+  }
+
+  /** Returns, later, if the request should be repeated, else throws; `giveUp` makes the error of the last attempt. */
+  async recover(error: unknown, giveUp: (cause: unknown) => LitestreamError): Promise<void> {
+    const { clock, signal } = this.#context;
+    throwIfAborted(signal);
+    if (!isLitestreamError(error) || !error.retryable || isGone(error)) throw error;
+    this.#failures += 1;
+    if (this.#failures > RETRIES) throw giveUp(error);
+    await sleep(clock, Math.min(RETRY_BASE_MS * 2 ** (this.#failures - 1), RETRY_MAX_MS), signal);
+  }
+}
+
+function earlyEnd(): LitestreamError {
+  return new LitestreamError('ERR_STORAGE_TEMPORARY', 'unexpected EOF', { retryable: true });
+}
+
 /** Positioned reads from a file on this machine. Opens with the first read. */
 class LocalReader implements RangeReader {
   readonly #context: SourceContext;
@@ -68,17 +101,13 @@ class LocalReader implements RangeReader {
   }
 }
 
-/**
- * One ranged request that is repeated from where it broke off, on top of the few quick retries and the idle limit of the
- * client itself. Only attempts that bring nothing count: a store that closes long streams again and again, or refuses
- * everything for a minute, does not end a restore. Spec: failures RST-03, RST-09.
- */
+/** One ranged request that is repeated from where it broke off. */
 class RemoteReader implements RangeReader {
   readonly #context: SourceContext;
   readonly #file: FileInfo;
   readonly #end: number;
   #position: number;
-  #failures = 0;
+  readonly #patience: Patience;
   #stream: AsyncIterator<Uint8Array> | undefined;
   #request: AbortController | undefined;
   #rest: Uint8Array = new Uint8Array(0);
@@ -88,6 +117,7 @@ class RemoteReader implements RangeReader {
     this.#file = file;
     this.#position = offset;
     this.#end = offset + size;
+    this.#patience = new Patience(context);
   }
 
   async fill(target: Uint8Array): Promise<void> {
@@ -112,13 +142,11 @@ class RemoteReader implements RangeReader {
       throwIfAborted(this.#context.signal);
       try {
         const step = await this.#open().next();
-        if (step.done === true) {
-          throw new LitestreamError('ERR_STORAGE_TEMPORARY', 'unexpected EOF', { retryable: true });
-        }
+        if (step.done === true) throw earlyEnd();
         const bytes = step.value.subarray(0, this.#end - this.#position);
         if (bytes.length === 0) continue;
         this.#position += bytes.length;
-        this.#failures = 0;
+        this.#patience.progress();
         return bytes;
       } catch (error) {
         await this.#recover(error);
@@ -152,24 +180,44 @@ class RemoteReader implements RangeReader {
   /** Returns if the request should be repeated, else throws. */
   async #recover(error: unknown): Promise<void> {
     this.#drop();
-    const { clock, signal } = this.#context;
-    throwIfAborted(signal);
-    if (!isLitestreamError(error) || !error.retryable || isGone(error)) throw error;
-    this.#failures += 1;
-    if (this.#failures > RETRIES) {
-      const { level, minTxid, maxTxid } = this.#file;
-      throw new LitestreamError(
+    const { level, minTxid, maxTxid } = this.#file;
+    const offset = this.#position;
+    await this.#patience.recover(error, (cause) => {
+      const where = `level=${level}, min=${formatTxid(minTxid)}, max=${formatTxid(maxTxid)}, offset=${offset}`;
+      return new LitestreamError(
         'ERR_STORAGE',
-        `max retries exceeded reading ltx file (level=${level}, min=${formatTxid(minTxid)}, ` +
-          `max=${formatTxid(maxTxid)}, offset=${this.#position}): ${errorMessage(error)}`,
-        {
-          cause: error,
-          retryable: true,
-          details: { level, minTxid, maxTxid, offset: this.#position },
-        },
+        `max retries exceeded reading ltx file (${where}): ${errorMessage(cause)}`,
+        { cause, retryable: true, details: { level, minTxid, maxTxid, offset } },
       );
+    });
+  }
+}
+
+/** The bytes of an object of another layout, with the same patience. */
+export async function* readObject(
+  context: SourceContext,
+  object: ObjectInfo,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { client, signal } = context;
+  const patience = new Patience(context);
+  let offset = 0;
+  for (;;) {
+    try {
+      for await (const chunk of client.readObject?.(object, { offset, signal }) ?? []) {
+        offset += chunk.length;
+        patience.progress();
+        yield chunk;
+      }
+      if (offset >= object.size) return;
+      throw earlyEnd();
+    } catch (error) {
+      const { key } = object;
+      await patience.recover(error, (cause) => {
+        const message = `max retries exceeded reading ${key} at ${offset}: ${errorMessage(cause)}`;
+        const details = { path: key, offset };
+        return new LitestreamError('ERR_STORAGE', message, { cause, retryable: true, details });
+      });
     }
-    await sleep(clock, Math.min(RETRY_BASE_MS * 2 ** (this.#failures - 1), RETRY_MAX_MS), signal);
   }
 }
 

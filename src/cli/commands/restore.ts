@@ -244,7 +244,7 @@ async function restore(job: Job): Promise<void> {
     });
     progress.clear();
     if (!values.json) return;
-    const txid = formatTxid(result.plan.maxTxid);
+    const txid = result.legacy === undefined ? formatTxid(result.plan.maxTxid) : '';
     io.stdout.write(summary(job, txid, clock.monotonic() - started));
   } catch (error) {
     progress.clear();

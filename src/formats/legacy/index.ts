@@ -1,2 +1,2 @@
 export { LEGACY_FOLDER, parseLegacyKey, type LegacyName } from './names.ts';
-export { LegacyObjectDecoder } from './object-decoder.ts';
+export { encodeLegacyObject, LegacyObjectDecoder } from './object-decoder.ts';

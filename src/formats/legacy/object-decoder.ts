@@ -1,4 +1,5 @@
 import {
+  encodeLz4Frame,
   lz4DecompressLinked,
   lz4FrameParser,
   Xxh32,
@@ -179,4 +180,9 @@ export class LegacyObjectDecoder {
   #fail(text: string, expected: string, found: string): never {
     throw damaged(text, { field: 'lz4 frame', offset: this.#offset, expected, found });
   }
+}
+
+/** An object as Litestream v0.3.x wrote it. Replicas of that layout are only read; this is for tests and tools. */
+export function encodeLegacyObject(content: Uint8Array): Uint8Array<ArrayBuffer> {
+  return encodeLz4Frame(content, { blockSizeCode: 7, bytesPerBlock: BLOCK_MAX });
 }
