@@ -60,7 +60,7 @@ export class Connection {
     this.#db = db;
     this.#begin = db.prepare('BEGIN');
     this.#beginImmediate = db.prepare('BEGIN IMMEDIATE');
-    this.#touch = db.prepare('SELECT rowid FROM sqlite_schema LIMIT 1');
+    this.#touch = db.prepare('PRAGMA user_version');
     this.#rollback = db.prepare('ROLLBACK');
   }
 
@@ -134,12 +134,12 @@ export class Connection {
   }
 
   /**
-   * Moves frames into the database file as far as readers allow, without waiting for anybody. Blocks this thread for the
+   * Moves frames into the database file as far as readers allow, without waiting for anybody (`NOOP` only counts). Blocks this thread for the
    * copy and its fsync.
    *
    * @throws LitestreamError unless the only reason is another connection (then `busy` is true)
    */
-  checkpoint(mode: 'PASSIVE' | 'TRUNCATE'): CheckpointResult {
+  checkpoint(mode: 'PASSIVE' | 'TRUNCATE' | 'NOOP'): CheckpointResult {
     try {
       const row = this.#db.prepare(`PRAGMA wal_checkpoint(${mode})`).get();
       return {

@@ -57,6 +57,7 @@ export class PinnedFile {
   readonly path: string;
   readonly #fd: number;
   readonly #identity: FileIdentity;
+  #closed = false;
 
   private constructor(path: string, fd: number) {
     this.path = path;
@@ -80,15 +81,18 @@ export class PinnedFile {
 
   /** Bytes now. */
   size(): number {
+    this.#requireOpen();
     return fstatSync(this.#fd).size;
   }
 
   stat(): FileIdentity {
+    this.#requireOpen();
     return identity(fstatSync(this.#fd, { bigint: true }));
   }
 
   /** Reads up to `length` bytes to `target[start…]`; returns how many there were. */
   read(target: Uint8Array, start: number, length: number, position: number): number {
+    this.#requireOpen();
     let done = 0;
     try {
       while (done < length) {
@@ -114,8 +118,18 @@ export class PinnedFile {
     }
   }
 
+  /** The number may belong to another file by now. */
+  #requireOpen(): void {
+    if (!this.#closed) return;
+    throw new LitestreamError('ERR_DB_IO', `read ${this.path}: file already closed`, {
+      details: { path: this.path },
+    });
+  }
+
   /** Closes the descriptor, or hands it to whoever knows when that is safe. */
   close(sink: DescriptorSink = closeSync): void {
+    if (this.#closed) return;
+    this.#closed = true;
     sink(this.#fd);
   }
 }

@@ -132,6 +132,11 @@ export class LiveDatabase {
     return this.#successor.inTransaction || this.#successor.beginRead();
   }
 
+  /** Ends a successor that will not be promoted. */
+  dropSuccessor(): void {
+    this.#successor?.rollback();
+  }
+
   /** Ends the active reader and makes the successor active. Only after a full capture since {@link beginSuccessor}. */
   promoteSuccessor(): void {
     const successor = present(this.#successor, 'successor');
@@ -159,9 +164,13 @@ export class LiveDatabase {
     return this.#active.inTransaction || this.#active.beginRead();
   }
 
-  /** Gives the write lock back. Nothing was written, nothing is committed. */
+  /** True while the active reader has its read transaction. */
+  get readerStands(): boolean {
+    return this.#active.inTransaction;
+  }
+
+  /** Gives the write lock back, always: the application comes first. Nothing was written, nothing is committed. */
   endBarrier(): void {
-    assert(this.#active.inTransaction, 'a reader stands before the barrier goes');
     this.#lock?.rollback();
   }
 
@@ -169,6 +178,15 @@ export class LiveDatabase {
   checkpointTail(): CheckpointResult {
     this.#checkpointer ??= Connection.open(this.path);
     return this.#checkpointer.checkpoint('PASSIVE');
+  }
+
+  /**
+   * Frames that SQLite counts in the current WAL. A commit frame behind them is not committed: its writer may have died before
+   * it was registered, and the next writer will overwrite it. Touches nothing, waits for nobody; −1 if it cannot be told now.
+   */
+  registeredFrames(): number {
+    this.#checkpointer ??= Connection.open(this.path);
+    return this.#checkpointer.checkpoint('NOOP').log;
   }
 
   /** PASSIVE checkpoint on the worker thread: for anything longer. */
@@ -188,9 +206,27 @@ export class LiveDatabase {
   /** Closes the connections that an idle database does not need. Never the last one. */
   async closeSpares(): Promise<void> {
     assert(this.#active.inTransaction, 'the active reader stands');
-    for (const spare of [this.#successor, this.#lock, this.#checkpointer]) spare?.close();
+    this.#closeConnections([this.#successor, this.#lock, this.#checkpointer]);
+    await this.#forgetWorker();
+  }
+
+  #closeConnections(connections: readonly (Connection | undefined)[]): void {
+    for (const connection of connections) {
+      try {
+        connection?.close();
+      } catch {
+        // SQLite has released what it could; the others still have to go.
+      }
+    }
     this.#successor = this.#lock = this.#checkpointer = undefined;
-    await this.#worker.forget(this.path);
+  }
+
+  async #forgetWorker(): Promise<void> {
+    try {
+      await this.#worker.forget(this.path);
+    } catch {
+      // The thread has ended, and its connections with it.
+    }
   }
 
   /** True if connections beyond the active reader are open. */
@@ -203,7 +239,7 @@ export class LiveDatabase {
    * SQLite does not delete the WAL when such a one closes.
    */
   async close(): Promise<void> {
-    await this.#worker.forget(this.path);
+    await this.#forgetWorker();
     let last: Connection | undefined;
     try {
       last = Connection.open(this.path, 'ro');
@@ -211,11 +247,8 @@ export class LiveDatabase {
     } catch {
       // The file is gone or unreadable: there is no WAL left to protect.
     }
-    for (const connection of [this.#successor, this.#lock, this.#checkpointer, this.#active]) {
-      connection?.close();
-    }
-    this.#successor = this.#lock = this.#checkpointer = undefined;
-    last?.close();
+    this.#closeConnections([this.#successor, this.#lock, this.#checkpointer, this.#active]);
+    this.#closeConnections([last]);
     this.closeFiles();
   }
 

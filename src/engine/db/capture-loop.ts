@@ -1,10 +1,12 @@
 import type { Txid } from '../../formats/ltx/index.ts';
+import { LitestreamError } from '../../lib/errors.ts';
 import { walSize } from '../../formats/sqlite/index.ts';
 import { identify, type FileIdentity, type Replacement } from '../../sqlite/index.ts';
 import { DurationValue, type Logger } from '../../telemetry/index.ts';
 import { TRUNCATE_PAGES_DEFAULT, type DatabaseOptions, type Ports } from '../options.ts';
 import { CheckpointSchedule } from './checkpoint-schedule.ts';
 import { Checkpointer } from './checkpointer.ts';
+import { ContinuityLost } from './continuity-lost.ts';
 import type { LocalFiles } from './local-files.ts';
 import { Pace } from './pace.ts';
 import type { Published } from './publish.ts';
@@ -65,6 +67,9 @@ export class CaptureLoop {
   #ratedAt: number;
   #ratedFrames = 0;
   #foundFrames = true;
+  /** A full transaction that has to come before anything else. */
+  #owed: FullReason | undefined;
+  #unregisteredTurns = 0;
   /** Snapshots that read from the database file: no checkpoint may change it meanwhile. */
   #views = 0;
 
@@ -82,7 +87,8 @@ export class CaptureLoop {
       clock,
       logger,
       flush: () => this.#flush(),
-      gatherPending: () => this.#publisher.gather(),
+      gatherPending: (bytesMax) =>
+        this.#publisher.gatherBytes <= bytesMax && this.#publisher.gather(),
     });
     this.#schedule = new CheckpointSchedule(options, clock.monotonic());
     this.#pace = new Pace({ ...captureInterval(options), now: clock.monotonic() });
@@ -110,6 +116,8 @@ export class CaptureLoop {
    * @throws ContinuityLost, LitestreamError
    */
   async pass(force: boolean, signal: AbortSignal): Promise<void> {
+    this.#requireCustody();
+    if (this.#owed !== undefined) await this.restart(this.#owed);
     if (this.#publisher.failure !== undefined) {
       this.#publisher.retry();
       await this.#publisher.settled();
@@ -119,7 +127,7 @@ export class CaptureLoop {
       this.#foundFrames = false;
     } else {
       const captured = await this.#capture();
-      if (captured.end) this.#seen = stat;
+      if (captured.end) this.#seen = this.#session.capture.unregistered ? undefined : stat;
     }
     await this.#publish(force);
     await this.#checkpoint(signal);
@@ -140,25 +148,52 @@ export class CaptureLoop {
       const soon = Math.max(this.#pace.readyIn(now), WAIT_MS_MIN);
       return clampWait(Math.min(soon, this.#untilThreshold()), interval);
     }
+    if (this.#session.capture.unregistered) return clampWait(this.#untilRegistered(), interval);
+    this.#unregisteredTurns = 0;
     if (!waker.watching) {
       waker.arm(this.#session.live.walPath);
       this.#pace.quiet();
       // A commit may have fallen between the last capture and the watch.
       this.#seen = undefined;
-      if (this.#session.capture.hasMore()) return 0;
+      if (waker.watching && this.#session.capture.hasMore()) return 0;
     }
     return interval;
   }
 
+  /** SQLite registers a commit without touching the WAL: nothing wakes us. It takes microseconds, or an fsync, or for ever. */
+  #untilRegistered(): number {
+    this.#unregisteredTurns++;
+    return WAIT_MS_MIN * 2 ** Math.min(20, Math.floor(this.#unregisteredTurns / 4));
+  }
+
+  /** The reader comes back if a failure took it, but what happened in between nobody knows. */
+  #requireCustody(): void {
+    if (this.#session.live.readerStands) return;
+    this.#resumeReader();
+    throw new ContinuityLost('read transaction was lost');
+  }
+
+  #resumeReader(): void {
+    if (this.#session.live.resumeReader()) return;
+    throw new LitestreamError('ERR_DB_BUSY', 'database is locked (5) (SQLITE_BUSY)', {
+      retryable: true,
+    });
+  }
+
   /** Continuity broke under a live reader: everything is written again. */
   async restart(why: FullReason): Promise<void> {
+    // Owed until it is frozen: what was captured before is dropped, and must not be forgotten if this fails.
+    this.#owed = why;
     await this.#publisher.drop();
+    this.#resumeReader();
     const full = await this.#session.freezeFull(why);
+    this.#owed = undefined;
     if (full !== undefined) this.#begin(full);
   }
 
   /** The history belongs to somebody else's numbers: local files go, everything is written behind `lastTxid`. */
   async renumber(lastTxid: Txid, why: FullReason): Promise<void> {
+    this.#owed = why;
     await this.#publisher.drop();
     await this.#init.files.removeAll();
     this.#publisher.setLastTxid(lastTxid, 0);
@@ -171,6 +206,8 @@ export class CaptureLoop {
    * {@link SnapshotView.release}. Undefined while there is nothing.
    */
   async view(): Promise<SnapshotView | undefined> {
+    this.#requireCustody();
+    if (this.#owed !== undefined) await this.restart(this.#owed);
     await this.#flush();
     const transaction = await this.#session.view();
     if (transaction === undefined || this.lastTxid === 0n) return undefined;

@@ -2,6 +2,8 @@ import type { CheckpointOutcome } from './checkpointer.ts';
 
 const BACKOFF_MS_FIRST = 1000;
 const BACKOFF_MS_MAX = 60_000;
+const LOCKED_MS_FIRST = 50;
+const LOCKED_MS_MAX = 1000;
 /** Multiples of the threshold at which a WAL that cannot shrink is spoken of. */
 const ALARMS = [2, 10, 50, 250];
 
@@ -21,6 +23,8 @@ export class CheckpointSchedule {
   #backoffMs = BACKOFF_MS_FIRST;
   #blockedSince: number | undefined;
   #alarms = 0;
+  #lockedMs = 0;
+  #lockedUntil = -Infinity;
 
   constructor(thresholds: CheckpointThresholds, now: number) {
     this.#thresholds = thresholds;
@@ -37,7 +41,7 @@ export class CheckpointSchedule {
     const { minCheckpointPages, checkpointIntervalMs } = this.#thresholds;
     const bySize = pending >= minCheckpointPages;
     const byTime = checkpointIntervalMs > 0 && now - this.#pendingSince >= checkpointIntervalMs;
-    if (!bySize && !byTime) return false;
+    if ((!bySize && !byTime) || now < this.#lockedUntil) return false;
     return (
       this.#blockedSince === undefined || pending >= this.#retryPending || now >= this.#retryAt
     );
@@ -46,6 +50,12 @@ export class CheckpointSchedule {
   /** Takes note of a try that left `pending` frames. */
   note(outcome: CheckpointOutcome, pending: number, now: number): void {
     if (pending === 0 || outcome === 'complete') this.#pendingSince = undefined;
+    if (outcome === 'locked') {
+      this.#lockedMs = Math.min(LOCKED_MS_MAX, Math.max(LOCKED_MS_FIRST, this.#lockedMs * 2));
+      this.#lockedUntil = now + this.#lockedMs;
+      return;
+    }
+    this.#lockedMs = 0;
     if (outcome !== 'blocked') {
       this.#blockedSince = undefined;
       this.#backoffMs = BACKOFF_MS_FIRST;

@@ -1,23 +1,31 @@
 import { assert } from '../../lib/assert.ts';
 import { type Clock, sleep } from '../../lib/clock.ts';
+import { errorMessage } from '../../lib/errors.ts';
 import type { CheckpointResult } from '../../sqlite/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
-import { type CaptureSession, ContinuityLost } from './session.ts';
+import { ContinuityLost } from './continuity-lost.ts';
+import type { CaptureSession } from './session.ts';
 
 /**
  * Frames that may be left to be moved while the write lock is held. Doubles with each round in which writers were faster:
  * at full speed most frames of a tail are versions of the same few pages, and only one of each is moved.
  */
 const TAIL_FRAMES = 256;
-const TAIL_FRAMES_MAX = 4096;
+const TAIL_FRAMES_MAX = 1024;
+/** Memory that images may need so that the WAL can restart, in bytes; more goes into a file first. */
+const GATHER_BYTES_MAX = 32 * 1024 * 1024;
+/** Between two captures while a checkpoint runs on the thread. */
+const BULK_CAPTURE_MS = 2;
 /** More frames than this go to the worker thread. */
 const MAIN_THREAD_FRAMES_MAX = 512;
 /** Rounds of phase 1, and tries of phase 2, before the next turn gets its chance. */
 const ROUNDS_MAX = 12;
 /** How long the write lock is asked for without a break. */
 const LOCK_SPIN_MS = 4;
+const LOCK_SPINS = 3;
+const LOCK_ATTEMPTS = 8;
 /** How long a reader is asked for while the write lock stands in for it. */
-const RESUME_SPIN_MS = 1000;
+const RESUME_SPIN_MS = 20;
 
 /** How a checkpoint ended. */
 export type CheckpointOutcome =
@@ -26,15 +34,17 @@ export type CheckpointOutcome =
   /** A reader of somebody else's keeps frames from being moved. */
   | 'blocked'
   /** The write lock was not to be had, or writers were faster: go on soon. */
-  | 'contended';
+  | 'contended'
+  /** Somebody keeps the write lock. */
+  | 'locked';
 
 export interface CheckpointerOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   /** Writes what is captured as soon as possible, so that its images leave memory. */
   readonly flush: () => Promise<void>;
-  /** True if nothing that is on its way needs the WAL any more, after gathering. */
-  readonly gatherPending: () => boolean;
+  /** Gathers what is on its way into a file, if that needs no more memory than this; false if it does. */
+  readonly gatherPending: (bytesMax: number) => boolean;
 }
 
 /**
@@ -70,7 +80,7 @@ export class Checkpointer {
       if (this.pending(session) > tail && (await this.#phaseOne(session)) === 'blocked') {
         return 'blocked';
       }
-      await session.captureNow({ limitBytes: 0, gather: true, yields: false });
+      await session.captureNow({ limitBytes: 0, gather: false, yields: true });
       if (this.pending(session) > tail) continue;
       const outcome = await this.#phaseTwo(session, tail);
       if (outcome !== 'again') return outcome;
@@ -82,37 +92,86 @@ export class Checkpointer {
   async #phaseOne(session: CaptureSession): Promise<'moved' | 'blocked'> {
     const { live, capture } = session;
     if (!live.beginSuccessor()) return 'moved';
-    await this.#captureAll(session);
+    try {
+      await this.#captureAll(session);
+    } catch (error) {
+      live.dropSuccessor();
+      throw error;
+    }
     live.promoteSuccessor();
     session.pin();
     const before = this.#moved;
     const position = capture.position;
     const bulk = this.pending(session) > MAIN_THREAD_FRAMES_MAX;
-    const result = bulk ? await live.checkpointBulk() : live.checkpointTail();
+    const result = bulk ? await this.#bulk(session) : live.checkpointTail();
     this.#note(session, result, position);
     const stuck = !result.busy && this.#moved === before;
     return stuck && this.pending(session) > TAIL_FRAMES ? 'blocked' : 'moved';
   }
 
+  /** The checkpoint on the thread; meanwhile the capture keeps up with the writers. */
+  async #bulk(session: CaptureSession): Promise<CheckpointResult> {
+    const running = session.live.checkpointBulk();
+    const state = { done: false };
+    const ended = running.then(
+      () => {
+        state.done = true;
+      },
+      () => {
+        state.done = true;
+      },
+    );
+    for (;;) {
+      const pause = new AbortController();
+      const slept = sleep(this.#options.clock, BULK_CAPTURE_MS, pause.signal).catch(
+        () => undefined,
+      );
+      await Promise.race([ended, slept]);
+      pause.abort();
+      if (state.done) return running;
+      try {
+        await session.captureNow({ limitBytes: 0, gather: false, yields: true });
+      } catch (error) {
+        await ended;
+        throw error;
+      }
+    }
+  }
+
   /** Reads to the end of the WAL and leaves no image there. */
   async #captureAll(session: CaptureSession): Promise<void> {
-    for (;;) {
-      await session.captureNow({ limitBytes: 0, gather: false, yields: true });
-      if (session.canGather && this.#options.gatherPending()) break;
+    await session.captureNow({ limitBytes: 0, gather: false, yields: true });
+    while (!this.#gather(session)) {
       // Too much for memory: put it into a file instead, and read on.
       await this.#options.flush();
+      await session.captureNow({ limitBytes: 0, gather: false, yields: true });
     }
-    session.gather();
     await session.captureNow({ limitBytes: 0, gather: true, yields: true });
+  }
+
+  /** Leaves no image in the WAL. False if that takes too much memory. */
+  #gather(session: CaptureSession): boolean {
+    const left = GATHER_BYTES_MAX - session.gatherBytes;
+    if (left < 0 || !this.#options.gatherPending(left)) return false;
+    session.gather();
+    return true;
   }
 
   async #phaseTwo(session: CaptureSession, tail: number): Promise<CheckpointOutcome | 'again'> {
     const { live } = session;
-    if (!(await this.#takeLock(session, tail))) return 'again';
+    if (!this.#gather(session)) {
+      await this.#options.flush();
+      return 'again';
+    }
+    const lock = await this.#takeLock(session, tail);
+    if (lock !== 'taken') return lock;
     let result: CheckpointResult | undefined;
     try {
-      session.captureLocked();
-      if (this.pending(session) <= 2 * tail && this.#options.gatherPending()) {
+      if (
+        session.captureLocked(tail) &&
+        this.pending(session) <= 2 * tail &&
+        this.#gather(session)
+      ) {
         live.suspendReader();
         session.pin();
         result = live.checkpointTail();
@@ -142,30 +201,36 @@ export class Checkpointer {
     );
   }
 
-  /** Takes the write lock; false if the tail has grown meanwhile, or somebody keeps the lock. */
-  async #takeLock(session: CaptureSession, tail: number): Promise<boolean> {
+  /** Takes the write lock; 'again' if the tail has grown meanwhile, 'locked' if somebody keeps the lock. */
+  async #takeLock(session: CaptureSession, tail: number): Promise<'taken' | 'again' | 'locked'> {
     const { clock } = this.#options;
-    for (let attempt = 0; attempt < 8; attempt++) {
-      const until = clock.monotonic() + LOCK_SPIN_MS;
+    for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
+      // Back to back against a writer at full speed; somebody who keeps the lock is asked politely.
+      const until = clock.monotonic() + (attempt < LOCK_SPINS ? LOCK_SPIN_MS : 0);
       do {
-        if (session.live.beginBarrier()) return true;
+        if (session.live.beginBarrier()) return 'taken';
       } while (clock.monotonic() < until);
-      await sleep(clock, 1);
+      await sleep(clock, attempt < LOCK_SPINS ? 1 : 5);
       await session.captureNow({ limitBytes: 0, gather: true, yields: true });
-      if (this.pending(session) > tail) return false;
+      if (this.pending(session) > tail) return 'again';
     }
-    return false;
+    return 'locked';
   }
 
   /** The reader comes back before the lock goes: custody is never broken. */
   #releaseLock(session: CaptureSession): void {
     const { clock } = this.#options;
+    const { live } = session;
     const until = clock.monotonic() + RESUME_SPIN_MS;
-    while (!session.live.resumeReader()) {
-      if (clock.monotonic() > until)
-        throw new ContinuityLost('read transaction could not be renewed');
+    try {
+      while (!live.resumeReader() && clock.monotonic() <= until);
+    } catch (error) {
+      throw new ContinuityLost(`read transaction could not be renewed: ${errorMessage(error)}`);
+    } finally {
+      // Whatever happened to our reader, the application's writers come first.
+      live.endBarrier();
     }
-    session.live.endBarrier();
+    if (!live.readerStands) throw new ContinuityLost('read transaction could not be renewed');
   }
 
   /** Takes over a phase 1 result if the generation is still the one it was for. */

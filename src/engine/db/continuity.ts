@@ -37,7 +37,7 @@ export async function proveContinuity(
   newest: Txid,
 ): Promise<Continuity> {
   const seen = { pages: 0, different: 0 };
-  const capture = new WalCapture(live.wal(), live.pageSize);
+  const capture = new WalCapture(live.wal(), live.pageSize, () => live.registeredFrames());
   const range = new PageBatch(live.pageSize);
   // The range is known only from the header, and the pages have to be compared while they are decoded: two readings.
   const header = await files.verify(newest);
@@ -55,10 +55,12 @@ export async function proveContinuity(
   if (wal === undefined || header.walOffset < WAL_HEADER_SIZE) return unproven(TRUNCATED);
   if (wal.salt1 !== header.walSalt1 || wal.salt2 !== header.walSalt2) return unproven(RESTARTED);
   if (live.wal().size() < end) return unproven(TRUNCATED);
+  if (live.registeredFrames() < capture.frameAt(end)) return unproven(OVERWRITTEN);
   if (!(await capture.replay(range, header.walOffset, end))) return unproven(OVERWRITTEN);
   if (header.walSize > 0) {
     if (capture.commit !== header.commit) return unproven(OVERWRITTEN);
-    const reader = capture.reader((pgno, target) => live.readPage(pgno, target));
+    // What leaves the WAL meanwhile is not looked for in the database file, where the page may not even exist any more.
+    const reader = capture.reader(() => undefined);
     const image = new Uint8Array(live.pageSize);
     await files.verify(newest, (pgno, page) => {
       if (!range.has(pgno)) return;
@@ -67,8 +69,8 @@ export async function proveContinuity(
       if (!sameBytes(image, page)) seen.different++;
     });
     const expected = range.sortedPages(header.commit).length;
-    if (seen.different > 0 || seen.pages !== expected) return unproven(OVERWRITTEN);
     if (reader.ended()) return unproven(RESTARTED);
+    if (seen.different > 0 || seen.pages !== expected) return unproven(OVERWRITTEN);
   }
   return { kind: 'proven', capture, header };
 }

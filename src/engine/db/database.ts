@@ -12,12 +12,14 @@ import { CaptureLoop, type SnapshotView } from './capture-loop.ts';
 import { LocalFiles, ownershipOf } from './local-files.ts';
 import { MetaLock } from './meta-lock.ts';
 import { openSession } from './opener.ts';
-import { ContinuityLost } from './session.ts';
+import { ContinuityLost } from './continuity-lost.ts';
 import type { FullReason } from './transaction.ts';
 import { Waker } from './waker.ts';
 
 /** How often the file of a database that does not exist yet is looked for, at least. */
 const MISSING_POLL_MS_MAX = 1000;
+/** How often one sync may find that everything has to be written again. */
+const RESTARTS_MAX = 3;
 
 export interface DatabaseInit {
   readonly options: DatabaseOptions;
@@ -55,6 +57,8 @@ export class Database {
   #startedBlank = false;
   /** A replica whose history was taken over although it could not be proven to be this database's. */
   #unproven: Replica | undefined;
+  /** Newest local TXID of a session that is closed: its files may still have to be uploaded. */
+  #lastTxid: Txid = NO_TXID;
   #saidMissing = false;
   #cleaned = false;
 
@@ -83,7 +87,7 @@ export class Database {
 
   /** TXID of the newest durable local file; 0 before the first. */
   get txid(): Txid {
-    return this.#capture?.lastTxid ?? NO_TXID;
+    return this.#capture?.lastTxid ?? this.#lastTxid;
   }
 
   /** Starts following the database and uploading. */
@@ -165,17 +169,21 @@ export class Database {
   async #pass(force: boolean): Promise<void> {
     const capture = this.#capture ?? (await this.#open());
     if (capture === undefined) return;
-    try {
-      const replacement = capture.replacement();
-      if (replacement !== undefined) {
-        await this.#replaced(replacement);
+    const replacement = capture.replacement();
+    if (replacement !== undefined) {
+      await this.#replaced(replacement);
+      if (force) await this.#capture?.pass(true, this.#stop.signal);
+      return;
+    }
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await capture.pass(force, this.#stop.signal);
         return;
+      } catch (error) {
+        if (!(error instanceof ContinuityLost) || attempt === RESTARTS_MAX) throw error;
+        await capture.restart({ reason: error.reason, level: 'warn' });
+        if (!force) return;
       }
-      await capture.pass(force, this.#stop.signal);
-    } catch (error) {
-      if (!(error instanceof ContinuityLost)) throw error;
-      await capture.restart({ reason: error.reason, level: 'warn' });
-      if (force) await capture.pass(true, this.#stop.signal);
     }
   }
 
@@ -268,8 +276,12 @@ export class Database {
       if (capture === undefined) return;
       // Local files of a run that began without knowing this replica's history do not continue it.
       const unknown = !this.#heard.has(replica) && this.#startedBlank && history.lastTxid > 0n;
-      if (unknown || history.lastTxid > capture.lastTxid)
+      const known = this.#heard.has(replica)
+        ? true
+        : await replica.continues(history, await this.files.list());
+      if (unknown || !known || history.lastTxid > capture.lastTxid) {
         await this.#adopt(capture, replica, history);
+      }
       this.#heard = new Set([...this.#heard, replica]);
       const local = await this.files.list();
       const after = history.lastTxid < capture.lastTxid ? history.lastTxid : capture.lastTxid;
@@ -283,7 +295,9 @@ export class Database {
       db_txid: capture.lastTxid,
       replica_txid: history.lastTxid,
     });
-    await capture.renumber(history.lastTxid, {
+    // Never below a number that another replica may have already.
+    const last = history.lastTxid > capture.lastTxid ? history.lastTxid : capture.lastTxid;
+    await capture.renumber(last, {
       reason: 'the replica holds a longer history than the local state',
       level: 'warn',
     });
@@ -305,6 +319,8 @@ export class Database {
   async #closeSession(): Promise<void> {
     const capture = this.#capture;
     this.#capture = undefined;
-    await capture?.close();
+    if (capture === undefined) return;
+    await capture.close();
+    this.#lastTxid = capture.lastTxid;
   }
 }

@@ -1,9 +1,11 @@
 import {
+  parseWalFrame,
   parseWalHeader,
   WAL_FRAME_HEADER_SIZE,
   WAL_HEADER_SIZE,
 } from '../../formats/sqlite/index.ts';
 import type { PinnedFile } from '../../sqlite/index.ts';
+import { ContinuityLost } from './continuity-lost.ts';
 import type { FrameReader } from './page-batch.ts';
 
 /** Reads a page from the database file. */
@@ -19,7 +21,7 @@ export type PageFallback = (pgno: number, target: Uint8Array) => void;
  */
 export class GenerationReader implements FrameReader {
   readonly #wal: PinnedFile;
-  readonly #pageSize: number;
+  readonly #frame: Uint8Array;
   readonly #salts: { readonly salt1: number; readonly salt2: number } | undefined;
   readonly #fallback: PageFallback;
   readonly #header = new Uint8Array(WAL_HEADER_SIZE);
@@ -32,7 +34,7 @@ export class GenerationReader implements FrameReader {
     fallback: PageFallback,
   ) {
     this.#wal = wal;
-    this.#pageSize = pageSize;
+    this.#frame = new Uint8Array(WAL_FRAME_HEADER_SIZE + pageSize);
     this.#salts = salts;
     this.#fallback = fallback;
   }
@@ -51,13 +53,27 @@ export class GenerationReader implements FrameReader {
   /** Spec: {@link FrameReader}. */
   readFrame(frame: number, pgno: number, target: Uint8Array): void {
     if (this.#state !== 'ended') {
-      const frameSize = WAL_FRAME_HEADER_SIZE + this.#pageSize;
-      const offset = WAL_HEADER_SIZE + frame * frameSize + WAL_FRAME_HEADER_SIZE;
-      const found = this.#wal.read(target, 0, target.length, offset);
-      if (found === target.length && !this.ended()) return;
-      if (this.#state === 'pinned') this.#wal.readExactly(target, offset);
+      const intact = this.#readIntact(frame, pgno, target);
+      if (intact && !this.ended()) return;
+      // A reader protects this frame: if it changed all the same, nothing that was captured can be trusted.
+      if (this.#state === 'pinned')
+        throw new ContinuityLost('wal overwritten over captured frames');
     }
     this.#fallback(pgno, target);
+  }
+
+  /** Reads a frame; true if it is whole, and still the one that was captured. */
+  #readIntact(frame: number, pgno: number, target: Uint8Array): boolean {
+    const size = this.#frame.length;
+    const found = this.#wal.read(this.#frame, 0, size, WAL_HEADER_SIZE + frame * size);
+    if (found < size) return false;
+    const header = parseWalFrame(this.#frame);
+    target.set(this.#frame.subarray(WAL_FRAME_HEADER_SIZE));
+    return (
+      header.pgno === pgno &&
+      header.salt1 === this.#salts?.salt1 &&
+      header.salt2 === this.#salts.salt2
+    );
   }
 
   #current(): boolean {

@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path';
 import {
   formatFileName,
+  LTX_HEADER_SIZE,
   LtxDecoder,
   matchFileName,
   type LtxHeader,
@@ -174,6 +175,17 @@ export class LocalFiles {
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw error;
+    }
+  }
+
+  /** The first 100 bytes of a file. @throws LitestreamError `ERR_IO` */
+  async header(txid: Txid): Promise<Uint8Array> {
+    const file = await this.#fs.open('l0:read', this.pathOf(txid), 'read');
+    try {
+      const bytes = new Uint8Array(LTX_HEADER_SIZE);
+      return bytes.subarray(0, await file.read('l0:read', bytes, 0));
+    } finally {
+      await file.close();
     }
   }
 

@@ -7,7 +7,8 @@ import type { DatabaseOptions, Ports } from '../options.ts';
 import type { Replica } from '../replica/replica.ts';
 import { proveContinuity, sameBytes, type Continuity } from './continuity.ts';
 import type { LocalFiles } from './local-files.ts';
-import { CaptureSession, ContinuityLost } from './session.ts';
+import { ContinuityLost } from './continuity-lost.ts';
+import { CaptureSession } from './session.ts';
 import { chooseStartPoint, type StartPoint } from './start-point.ts';
 import type { FullReason, Transaction } from './transaction.ts';
 import { WalCapture } from './wal-capture.ts';
@@ -115,7 +116,11 @@ async function beginFull(
   why: FullReason,
   header: LtxHeader | undefined,
 ): Promise<Opened> {
-  const session = new CaptureSession(live, new WalCapture(live.wal(), live.pageSize), 0);
+  const session = new CaptureSession(
+    live,
+    new WalCapture(live.wal(), live.pageSize, () => live.registeredFrames()),
+    0,
+  );
   const first = await session.freezeFull(why);
   return { session, start, timestampMs: header?.timestampMs ?? 0, first };
 }

@@ -4,6 +4,7 @@ import { type Clock, throwIfAborted, yieldToLoop } from '../../lib/clock.ts';
 import { LitestreamError, wrapError } from '../../lib/errors.ts';
 import type { OpenFile } from '../../lib/file-system.ts';
 import { isDiskFull } from '../../lib/os-error.ts';
+import { ContinuityLost } from './continuity-lost.ts';
 import type { LocalFiles } from './local-files.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -95,7 +96,6 @@ async function encode(
       throwIfAborted(signal);
       turn = clock.monotonic();
     }
-    transaction.encoded = true;
     return await writer.finish();
   } catch (error) {
     writer.discard();
@@ -103,7 +103,8 @@ async function encode(
   }
 }
 
-function stagingError(stage: string, path: string, error: unknown): LitestreamError {
+function stagingError(stage: string, path: string, error: unknown): Error {
+  if (error instanceof ContinuityLost) return error;
   if (error instanceof LitestreamError && error.code === 'ERR_ABORTED') return error;
   const full = isDiskFull(error);
   const wrapped = wrapError(`${stage} ltx file ${path}${full ? ': disk full' : ''}`, error);

@@ -1,7 +1,7 @@
 import { toTxid, type Txid } from '../../formats/ltx/index.ts';
-import type { LitestreamError } from '../../lib/errors.ts';
 import { wrapError } from '../../lib/errors.ts';
 import type { Clock } from '../../lib/clock.ts';
+import { ContinuityLost } from './continuity-lost.ts';
 import type { LocalFiles } from './local-files.ts';
 import { publish, type Published } from './publish.ts';
 import type { Transaction } from './transaction.ts';
@@ -23,7 +23,7 @@ export class Publisher {
   #lastTimestampMs = 0;
   #transaction: Transaction | undefined;
   #running: Promise<void> | undefined;
-  #failure: LitestreamError | undefined;
+  #failure: Error | undefined;
   #abort = new AbortController();
   #pageSize = 0;
 
@@ -54,7 +54,7 @@ export class Publisher {
   }
 
   /** Why the waiting transaction could not be written. */
-  get failure(): LitestreamError | undefined {
+  get failure(): Error | undefined {
     return this.#failure;
   }
 
@@ -80,10 +80,15 @@ export class Publisher {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /** Bytes of memory that {@link gather} would need; Infinity if only the end of the writing helps. */
+  get gatherBytes(): number {
+    return this.#transaction?.gatherBytes ?? 0;
+  }
+
   /** Makes the transaction in flight independent of the WAL. False if only its end can do that. */
   gather(): boolean {
     const transaction = this.#transaction;
-    return transaction === undefined || transaction.encoded || transaction.gather();
+    return transaction === undefined || transaction.gather();
   }
 
   /** Drops the waiting transaction: its custody is lost, a full transaction will replace it. */
@@ -99,9 +104,9 @@ export class Publisher {
     const { clock, files, onPublished } = this.#options;
     const txid = toTxid(this.#lastTxid + 1n);
     const timestampMs = Math.max(clock.now(), this.#lastTimestampMs);
-    transaction.encoded = false;
+    let published: Published;
     try {
-      const published = await publish(transaction, {
+      published = await publish(transaction, {
         files,
         clock,
         txid,
@@ -112,9 +117,10 @@ export class Publisher {
       this.#lastTxid = txid;
       this.#lastTimestampMs = timestampMs;
       this.#transaction = undefined;
-      onPublished(txid, transaction, published);
     } catch (error) {
-      this.#failure = wrapError('sync', error);
+      this.#failure = error instanceof ContinuityLost ? error : wrapError('sync', error);
+      return;
     }
+    onPublished(txid, transaction, published);
   }
 }

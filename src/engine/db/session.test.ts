@@ -17,7 +17,7 @@ import {
 } from '../../../test/support/capture.ts';
 import { pagesOf } from '../../../test/support/engine.ts';
 import { tempDir } from '../../../test/support/temp-dir.ts';
-import { ContinuityLost } from './session.ts';
+import { ContinuityLost } from './continuity-lost.ts';
 
 const ALL = { limitBytes: 0, gather: false, yields: true };
 const WHY = { reason: 'test', level: 'info' } as const;

@@ -2,6 +2,7 @@ import { WAL_HEADER_SIZE } from '../../formats/sqlite/index.ts';
 import { assert } from '../../lib/assert.ts';
 import { yieldToLoop } from '../../lib/clock.ts';
 import type { LiveDatabase } from '../../sqlite/index.ts';
+import { ContinuityLost } from './continuity-lost.ts';
 import type { GenerationReader } from './generation-reader.ts';
 import { PageBatch } from './page-batch.ts';
 import {
@@ -14,20 +15,13 @@ import {
 import { WalCapture, type WalPosition } from './wal-capture.ts';
 
 /** Images in memory beyond which a transaction file is written at once, whatever the pace. */
-const MEMORY_BYTES_MAX = 32 * 1024 * 1024;
+const MEMORY_BYTES_MAX = 24 * 1024 * 1024;
+
+/** Windows that are read under the write lock. */
+const LOCKED_TURNS_MAX = 4;
 
 /** Smallest window near the byte limit of a transaction file. */
 const LIMITED_FRAMES_MIN = 64;
-
-/** Thrown inside the engine when continuity broke: the database answers with a full transaction. Never leaves it. */
-export class ContinuityLost extends Error {
-  override readonly name = 'ContinuityLost';
-  readonly reason: string;
-  constructor(reason: string) {
-    super(reason);
-    this.reason = reason;
-  }
-}
 
 export interface CaptureRequest {
   /** Stop at a commit behind this many bytes; 0 = read to the end. */
@@ -94,11 +88,6 @@ export class CaptureSession {
     return this.#batch.memoryBytes + this.#batch.inWal * this.live.pageSize;
   }
 
-  /** True if gathering is no question of memory. */
-  get canGather(): boolean {
-    return this.gatherBytes <= 2 * MEMORY_BYTES_MAX;
-  }
-
   /**
    * Reads what was committed since the last call.
    *
@@ -116,15 +105,20 @@ export class CaptureSession {
     }
   }
 
-  /** The same without giving the event loop a turn: for use under the write lock. */
-  captureLocked(): number {
+  /**
+   * The same without giving the event loop a turn, at most about `framesMax` frames, all gathered: for use under the write lock.
+   * False if there is more.
+   */
+  captureLocked(framesMax: number): boolean {
     let frames = 0;
-    for (;;) {
-      const piece = this.#capturePiece({ limitBytes: 0, gather: true, yields: false });
+    for (let turn = 0; turn < LOCKED_TURNS_MAX && frames < framesMax; turn++) {
+      const limitBytes = this.bytes + (framesMax - frames) * this.capture.frameSize;
+      const piece = this.#capturePiece({ limitBytes, gather: true, yields: false });
       if (piece === 'again') continue;
       frames += piece.frames;
-      if (piece.end) return frames;
+      if (piece.end) return true;
     }
+    return false;
   }
 
   #capturePiece(request: CaptureRequest): Captured | 'again' {
@@ -235,7 +229,8 @@ export class CaptureSession {
     this.#cutOff = undefined;
     this.#pinned = false;
     const header = this.capture.header();
-    if (header !== undefined) {
+    if (header === undefined) this.capture.forget();
+    else {
       this.capture.startGeneration(header);
       let piece;
       do {

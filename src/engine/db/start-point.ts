@@ -36,14 +36,16 @@ export interface StartPointOptions {
  */
 export async function chooseStartPoint(options: StartPointOptions): Promise<StartPoint> {
   const { files, logger, replicas } = options;
-  const local = (await files.list()).at(-1) ?? NO_TXID;
+  const known = await files.list();
+  const local = known.at(-1) ?? NO_TXID;
   const histories = await hear(options);
   const heard = new Set(histories.keys());
   let ahead: { replica: Replica; history: ReplicaHistory } | undefined;
   for (const replica of replicas) {
     const history = histories.get(replica);
-    if (history === undefined || history.lastTxid <= (ahead?.history.lastTxid ?? local)) continue;
-    ahead = { replica, history };
+    if (history === undefined || history.lastTxid <= (ahead?.history.lastTxid ?? 0n)) continue;
+    const behind = history.lastTxid > local || !(await replica.continues(history, known));
+    if (behind) ahead = { replica, history };
   }
   if (ahead === undefined) return { anchor: local, lastTxid: local, adopted: undefined, heard };
   const adopted = ahead.replica;

@@ -13,7 +13,7 @@ export interface WalRange {
 
 /**
  * A frozen set of committed pages on its way into one LTX file. Nothing is added any more; images may still be in the
- * WAL or the database file until {@link Transaction.encoded} is set.
+ * WAL or the database file, and are needed until the file is durable: a failed file is written again.
  */
 export interface Transaction {
   /** Every page of the database, and why; undefined for an increment. */
@@ -25,10 +25,10 @@ export interface Transaction {
   next(pgno: number): number;
   /** Puts the page's image into `target`. */
   read(pgno: number, target: Uint8Array): void;
+  /** Bytes of memory that {@link gather} would need on top of what is in memory; Infinity if it cannot be done. */
+  readonly gatherBytes: number;
   /** Copies what is still in the WAL to memory. False if that is impossible (a full transaction). */
   gather(): boolean;
-  /** True once no image is needed any more. */
-  encoded: boolean;
 }
 
 /** Why a full transaction is written. */
@@ -65,7 +65,9 @@ export function increment(init: IncrementInit): Transaction {
     full: undefined,
     commit,
     range: init.range,
-    encoded: false,
+    get gatherBytes() {
+      return batch.inWal * batch.pageSize;
+    },
     next(pgno) {
       while (at > 0 && (pages[at - 1] ?? 0) > pgno) at--;
       while (at < pages.length && (pages[at] ?? 0) <= pgno) at++;
@@ -105,7 +107,7 @@ export function fullTransaction(init: FullInit): Transaction {
     full: init.reason,
     commit,
     range: init.range,
-    encoded: false,
+    gatherBytes: Infinity,
     next(pgno) {
       const page = pgno + 1 === lock ? lock + 1 : pgno + 1;
       return page <= commit ? page : 0;

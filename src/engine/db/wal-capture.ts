@@ -8,6 +8,7 @@ import {
   WAL_FRAME_HEADER_SIZE,
   WAL_HEADER_SIZE,
   type FrameScan,
+  type WalFrame,
   type WalHeader,
 } from '../../formats/sqlite/index.ts';
 import type { PinnedFile } from '../../sqlite/index.ts';
@@ -82,8 +83,12 @@ export class WalCapture {
   #openChecksum1 = 0;
   #openChecksum2 = 0;
   #commit = 0;
+  #unregistered = false;
+  readonly #registered: () => number;
 
-  constructor(wal: PinnedFile, pageSize: number) {
+  /** @param registered - how many frames SQLite counts in the current generation; see `LiveDatabase.registeredFrames`. */
+  constructor(wal: PinnedFile, pageSize: number, registered: () => number = () => Infinity) {
+    this.#registered = registered;
     this.#wal = wal;
     this.#pageSize = pageSize;
     this.#frameSize = WAL_FRAME_HEADER_SIZE + pageSize;
@@ -106,6 +111,11 @@ export class WalCapture {
     return this.#position === undefined ? 0 : this.frameAt(this.#position.offset);
   }
 
+  /** True if the last capture saw frames that SQLite does not count (yet): the registration wakes nobody. */
+  get unregistered(): boolean {
+    return this.#unregistered;
+  }
+
   /** Number of the frame that starts at `offset`. */
   frameAt(offset: number): number {
     return (offset - WAL_HEADER_SIZE) / this.#frameSize;
@@ -116,6 +126,13 @@ export class WalCapture {
     if (this.#wal.read(this.#small, 0, WAL_HEADER_SIZE, 0) < WAL_HEADER_SIZE) return undefined;
     const parsed = parseWalHeader(this.#small);
     return parsed.kind === 'ok' ? parsed.header : undefined;
+  }
+
+  /** Follows no generation: the WAL is empty. */
+  forget(): void {
+    this.#position = undefined;
+    this.#openCount = 0;
+    this.#commit = 0;
   }
 
   /** Starts at offset 32 of the given generation. */
@@ -153,10 +170,7 @@ export class WalCapture {
     const current = this.header();
     if (current === undefined) return false;
     if (current.salt1 !== at?.salt1 || current.salt2 !== at.salt2) return true;
-    const header = this.#small.subarray(0, WAL_FRAME_HEADER_SIZE);
-    if (this.#wal.read(header, 0, header.length, at.offset) < header.length) return false;
-    const frame = parseWalFrame(header);
-    return frame.salt1 === at.salt1 && frame.salt2 === at.salt2;
+    return this.#frameHeader(this.frames) !== undefined;
   }
 
   /**
@@ -182,21 +196,68 @@ export class WalCapture {
       if (batch.inWal > 0) return { kind: 'restarted' };
       this.startGeneration(header);
     }
-    const start = this.frames;
-    const window = Math.min(this.#windowFrames, framesMax);
     const open = this.#openTransactionHolds();
+    const limit = this.#frameLimit();
+    if (limit === undefined) return { kind: 'more', frames: 0 };
+    const left = limit - this.frames - this.#openCount;
+    if (left <= 0) return { kind: 'end', frames: 0 };
+    return this.#readOn(batch, gather, {
+      window: Math.min(this.#windowFrames, framesMax, left),
+      open,
+      left,
+    });
+  }
+
+  #readOn(
+    batch: PageBatch,
+    gather: boolean,
+    { window, open, left }: { window: number; open: boolean; left: number },
+  ): CaptureOutcome {
+    const start = this.frames;
     let scanned = this.#readWindow(batch, gather, window);
-    if (scanned === 0 && open) {
-      // It may have been rolled back and partly overwritten, its old end still in place: read it again.
+    if (open && scanned < window && this.frames === start && this.#again === 0) {
+      // It may have been rolled back and partly overwritten, its old frames still in place behind: read it again.
       this.#again = this.#openCount;
       this.#openCount = 0;
       scanned = this.#readWindow(batch, gather, window);
     }
     // All of it is there as before: there is no more, even if a window was full.
     const unchanged = this.#again > 0 && this.frames === start && this.#openCount >= this.#again;
-    const kind = scanned < window || unchanged ? 'end' : 'more';
+    const kind = scanned < window || scanned === left || unchanged ? 'end' : 'more';
     if (kind === 'end' || this.frames > start) this.#again = 0;
     return { kind, frames: this.frames - start };
+  }
+
+  /**
+   * How many frames of the current generation may be believed: those that SQLite has registered as committed. Undefined if the
+   * WAL restarted while we asked.
+   *
+   * A writer puts its frames into the WAL first and registers them then. If it dies in between, or its fsync fails, the frames
+   * stay, valid to the last checksum, and the next writer overwrites them. SQLite's count belongs to the generation it has
+   * registered last, so it counts for this one only if the frame it ends with is one of this generation that ends a transaction.
+   */
+  #frameLimit(): number | undefined {
+    this.#unregistered = false;
+    const known = this.frames + this.#openCount;
+    if (this.#frameHeader(known) === undefined && this.#openCount === 0) return known;
+    const count = this.#registered();
+    if (count === Infinity) return count;
+    if (!this.#isCurrent(this.header())) return undefined;
+    const ends = count > this.frames && (this.#frameHeader(count - 1)?.commit ?? 0) > 0;
+    if (!ends) this.#openCount = 0;
+    const believed = ends ? count : this.frames;
+    this.#unregistered = this.#frameHeader(believed) !== undefined;
+    return believed;
+  }
+
+  /** Header of frame `frame` if it carries the generation's salts, valid or not. */
+  #frameHeader(frame: number): WalFrame | undefined {
+    const header = this.#small.subarray(0, WAL_FRAME_HEADER_SIZE);
+    const offset = WAL_HEADER_SIZE + frame * this.#frameSize;
+    if (this.#wal.read(header, 0, header.length, offset) < header.length) return undefined;
+    const found = parseWalFrame(header);
+    const at = this.#position;
+    return found.salt1 === at?.salt1 && found.salt2 === at.salt2 ? found : undefined;
   }
 
   /**

@@ -7,7 +7,7 @@ import type { Logger } from '../../telemetry/index.ts';
 import type { LocalFiles } from '../db/local-files.ts';
 import { FailureLog } from '../failure-log.ts';
 import type { Ports, ReplicaOptions } from '../options.ts';
-import { sameContent, writerConflict } from './two-writers.ts';
+import { sameContent, sharesHistory, writerConflict } from './two-writers.ts';
 
 const LEVEL_MAX = 9;
 /** How long a history that was taken over is watched for its writer, at least. */
@@ -131,6 +131,11 @@ export class Replica {
     return uploaded;
   }
 
+  /** True unless the replica's history is another one than that of the local files. */
+  async continues(history: ReplicaHistory, local: readonly Txid[]): Promise<boolean> {
+    return sharesHistory(this.client, history.level0, local, (txid) => this.#files.header(txid));
+  }
+
   /** Forgets what is known of the replica: the next pass looks again. */
   forget(): void {
     this.#contact = undefined;
@@ -218,7 +223,7 @@ export class Replica {
         if (!this.#behind) await this.#waitForWork(signal);
         await this.#keepSpacing(signal);
       } catch (error) {
-        if (isAborted(signal) || isLitestreamError(error, 'ERR_ABORTED')) return;
+        if (isAborted(signal)) return;
         await this.#backOff(error, signal);
       }
     }

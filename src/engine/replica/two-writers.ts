@@ -1,6 +1,6 @@
 import type { Txid } from '../../formats/ltx/index.ts';
 import { formatTxid } from '../../formats/ltx/index.ts';
-import { LitestreamError } from '../../lib/errors.ts';
+import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import type { FileInfo, FileKey, ReplicaClient, WriteSource } from '../../storage/index.ts';
 
 /** The error of a replica that somebody else writes to. Nothing of ours has replaced anything there. */
@@ -13,6 +13,39 @@ export function writerConflict(client: ReplicaClient, txid: Txid): LitestreamErr
       hint: 'two databases or two daemons replicate to this path; give each its own path, or stop the other one and restart',
     },
   );
+}
+
+/** Bytes that tell two files of one name apart: the header, with its time, its place in the WAL and its salts. */
+const HEADER_BYTES = 100;
+
+/**
+ * True unless the replica's newest file that is also here is a different one: then the numbers are the same and the histories
+ * are not. Without a common file nothing can be told.
+ */
+export async function sharesHistory(
+  client: ReplicaClient,
+  stored: readonly Txid[],
+  local: readonly Txid[],
+  headerOf: (txid: Txid) => Promise<Uint8Array>,
+): Promise<boolean> {
+  const here = new Set<bigint>(local);
+  const common = stored.findLast((txid) => here.has(txid));
+  if (common === undefined) return true;
+  const own = await headerOf(common);
+  const key = { level: 0, minTxid: common, maxTxid: common };
+  const found = new Uint8Array(HEADER_BYTES);
+  let length = 0;
+  try {
+    for await (const piece of client.read(key, { offset: 0, size: HEADER_BYTES })) {
+      found.set(piece.subarray(0, HEADER_BYTES - length), length);
+      length += Math.min(piece.length, HEADER_BYTES - length);
+    }
+  } catch (error) {
+    // Retention may just have taken it.
+    if (isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) return true;
+    throw error;
+  }
+  return Buffer.compare(own, found.subarray(0, length)) === 0;
 }
 
 /** The stored file if it has exactly the source's bytes, else undefined. */

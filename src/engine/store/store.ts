@@ -171,6 +171,8 @@ export class Store {
       txid = await database.sync();
     } catch (error) {
       note(error);
+      // What is durable here can still go up.
+      txid = database.txid;
     }
     const attributes = { db: basename(database.options.path) };
     const options = {
