@@ -34,7 +34,7 @@ export interface CaptureLoopInit {
   readonly session: CaptureSession;
   readonly lastTxid: Txid;
   readonly timestampMs: number;
-  readonly onPublished: (txid: Txid) => void;
+  readonly onPublished: (txid: Txid, breaksHistory: boolean) => void;
 }
 
 /** A database as of one transaction, readable until it is released. */
@@ -330,7 +330,7 @@ export class CaptureLoop {
     ports.metrics.set('litestream_wal_size', labels, offset + size);
     ports.metrics.add('litestream_total_wal_bytes', labels, size);
     ports.metrics.add('litestream_sync_count', labels, 1);
-    this.#init.onPublished(txid);
+    this.#init.onPublished(txid, transaction.full?.breaksHistory === true);
   }
 
   async #checkpoint(signal: AbortSignal): Promise<void> {

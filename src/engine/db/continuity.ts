@@ -48,7 +48,16 @@ export async function proveContinuity(
     header,
   });
   if (header.pageSize !== live.pageSize) {
-    return unproven(`page size changed from ${header.pageSize} to ${live.pageSize}`, 'warn');
+    return {
+      kind: 'unproven',
+      why: {
+        reason: `page size changed from ${header.pageSize} to ${live.pageSize}`,
+        level: 'warn',
+        breaksHistory: true,
+      },
+      comparable: undefined,
+      header,
+    };
   }
   const end = header.walOffset + header.walSize;
   const wal = capture.header();

@@ -221,7 +221,7 @@ export class Database {
       session: opened.session,
       lastTxid: opened.start.lastTxid,
       timestampMs: opened.timestampMs,
-      onPublished: (txid) => this.#announce(txid),
+      onPublished: (txid, breaksHistory) => this.#announce(txid, breaksHistory),
     });
     this.#capture = capture;
     if (opened.first !== undefined) capture.publishFirst(opened.first);
@@ -263,8 +263,11 @@ export class Database {
     return damaged && this.options.replicas.some((replica) => replica.autoRecover);
   }
 
-  #announce(txid: Txid): void {
-    for (const replica of this.replicas) replica.notify(txid);
+  #announce(txid: Txid, breaksHistory: boolean): void {
+    for (const replica of this.replicas) {
+      if (breaksHistory) replica.breakHistory(txid);
+      replica.notify(txid);
+    }
     this.#waker.wake();
   }
 

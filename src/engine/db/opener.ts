@@ -84,7 +84,10 @@ async function begin(
     return beginFull(live, start, opener.broken ?? why, undefined);
   }
   const proof: Continuity = await proveContinuity(live, opener.files, start.anchor);
-  if (opener.broken !== undefined) return beginFull(live, start, opener.broken, proof.header);
+  if (opener.broken !== undefined) {
+    const breaksHistory = proof.kind === 'unproven' && proof.why.breaksHistory === true;
+    return beginFull(live, start, { ...opener.broken, breaksHistory }, proof.header);
+  }
   if (proof.kind === 'proven') {
     const { capture, header } = proof;
     const session = new CaptureSession(live, capture, header.commit);

@@ -37,6 +37,8 @@ export interface FullReason {
   readonly reason: string;
   /** `warn` if something was lost or replaced, `info` if continuity is merely unproven. */
   readonly level: 'info' | 'warn';
+  /** The file has another page size than those before it, and cannot be merged with them. */
+  readonly breaksHistory?: boolean;
 }
 
 /** Reads a page from the database file. */

@@ -29,7 +29,11 @@ export interface ReplicaHistory {
  * Called when a file that must be uploaded next is not there any more: makes the replica restorable at a later position by other means
  * and returns that position.
  */
-export type Bridge = (missing: Txid, signal: AbortSignal | undefined) => Promise<Txid>;
+export type Bridge = (
+  txid: Txid,
+  why: 'files are gone' | 'page size changed',
+  signal: AbortSignal | undefined,
+) => Promise<Txid>;
 
 /**
  * One destination of a database: its own position, upload loop and failures. The local level-0 files are its only queue;
@@ -59,6 +63,7 @@ export class Replica {
   #wake: (() => void) | undefined;
   #loop: Promise<void> | undefined;
   #bridge: Bridge | undefined;
+  #snapshotBehind: Txid | undefined;
   #lastBatchAt = -Infinity;
   /** Level 0 holds every TXID from here to the position, apart from what was deleted since. */
   level0From: bigint = 1n;
@@ -153,6 +158,11 @@ export class Replica {
     this.#probation = probation;
     this.#holes = holes;
     this.#wake?.();
+  }
+
+  /** File `txid` cannot be merged with those before it: a snapshot has to follow it at once, to restore from. */
+  breakHistory(txid: Txid): void {
+    this.#snapshotBehind = txid;
   }
 
   /** Tells that a newer local file exists. */
@@ -302,10 +312,13 @@ export class Replica {
   async #uploadNext(txid: Txid, signal: AbortSignal | undefined): Promise<Txid> {
     try {
       await this.#uploadOne(txid, signal);
+      if (txid !== this.#snapshotBehind) return txid;
+      await this.#bridge?.(txid, 'page size changed', signal);
+      this.#snapshotBehind = undefined;
       return txid;
     } catch (error) {
       if (this.#bridge === undefined || !isLitestreamError(error, 'ERR_LTX_MISSING')) throw error;
-      const reached = await this.#bridge(txid, signal);
+      const reached = await this.#bridge(txid, 'files are gone', signal);
       if (reached < txid) throw error;
       // What is still there gives restore points behind the hole, and level 0 its newest file.
       const local = await this.#files.list();

@@ -79,7 +79,7 @@ export class ReplicaMaintenance {
       commonLocalFloor: init.commonLocalFloor,
       reportLoss: (gap, signal) => this.#checkLoss(gap, signal),
     });
-    replica.setBridge((missing, signal) => this.#bridge(missing, signal));
+    replica.setBridge((txid, why, signal) => this.#bridge(txid, why, signal));
   }
 
   /** True once there is something in the database, and in the replica. */
@@ -364,14 +364,15 @@ export class ReplicaMaintenance {
     await this.#writeSnapshot(signal);
   }
 
-  /** A local file is gone before this replica had it. Spec: W-9. */
-  async #bridge(missing: Txid, signal: AbortSignal | undefined): Promise<Txid> {
+  /** A local file is gone before this replica had it (W-9), or cannot follow those before it (W-26). */
+  async #bridge(txid: Txid, why: string, signal: AbortSignal | undefined): Promise<Txid> {
     return this.#lock.run(async () => {
       await this.#view.load(signal);
-      this.#logger.log('warn', 'local files are gone, writing a snapshot instead', {
-        min_txid: missing,
-        max_txid: this.database.txid,
-      });
+      const text =
+        why === 'files are gone'
+          ? 'local files are gone, writing a snapshot instead'
+          : 'page size changed, writing a snapshot to restore from';
+      this.#logger.log('warn', text, { min_txid: txid, max_txid: this.database.txid });
       const { maxTxid } = await this.#writeSnapshot(signal);
       return maxTxid;
     }, signal);
