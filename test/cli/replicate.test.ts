@@ -52,7 +52,7 @@ test('one pass replicates, lists and restores; a second one changes nothing', (c
     'litestream shut down',
   ]);
   const listed = run('ltx', '-json', '-level', 'all', `file://${folder}/replica`);
-  assert.equal(JSON.parse(listed.stdout).length, 1);
+  assert.equal((JSON.parse(listed.stdout) as unknown[]).length, 1);
   assert.equal(run('replicate', '-once', 'app.db', `file://${folder}/replica`).code, 0);
   assert.equal(
     run('ltx', '-json', '-level', 'all', `file://${folder}/replica`).stdout,
@@ -95,7 +95,7 @@ test('a signal stops replication after a final sync, with status 0', async (cont
   }
   insert(database, 7);
   daemon.kill('SIGTERM');
-  const [code] = await once(daemon, 'exit');
+  const [code] = (await once(daemon, 'exit')) as [number | null];
   assert.equal(code, 0);
   assert.equal(run('restore', '-o', 'out.db', url).code, 0);
   assert.deepEqual(content(join(folder, 'out.db')), content(join(folder, 'app.db')));
@@ -114,12 +114,14 @@ test('a signal reaches the child, and a child that then fails loses nothing', as
   let output = '';
   for (const stream of [daemon.stdout, daemon.stderr]) {
     stream.setEncoding('utf8');
-    stream.on('data', (chunk) => (output += String(chunk)));
+    stream.on('data', (chunk) => {
+      output += String(chunk);
+    });
   }
   await waitForFile(join(folder, 'ready'));
   insert(database, 5);
   daemon.kill('SIGTERM');
-  const [code] = await once(daemon, 'close');
+  const [code] = (await once(daemon, 'close')) as [number | null];
   assert.equal(code, 1);
   assert.ok(output.includes('msg="signal received, litestream shutting down" signal=terminated'));
   assert.ok(output.endsWith('Error: cannot wait for exec process: exit status 143\n'), output);
