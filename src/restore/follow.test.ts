@@ -11,7 +11,7 @@ import type { LogAttributes, Logger } from '../telemetry/index.ts';
 import { FaultyFileSystem, fileKey, MemoryClient } from '../testing/index.ts';
 import { followReplica, type FollowResult } from './index.ts';
 import { encodeTestFile, mergeFiles, putBytes, putFile, type TestFile } from './test-replica.ts';
-import { SourceDatabase } from './test-source.ts';
+import { SourceDatabase } from '../../test/support/source-database.ts';
 
 const FILL =
   'WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20) ' +

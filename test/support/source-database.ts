@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { type Image, pagesOf, type TestFile } from './test-replica.ts';
+import { type Image, pagesOf, type TestFile } from '../../src/restore/test-replica.ts';
 
 /** A real database whose commits become files of level 0: the pages that differ from the state before. */
 export class SourceDatabase {
