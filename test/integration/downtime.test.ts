@@ -118,8 +118,6 @@ const MEANWHILE: readonly Meanwhile[] = [
   {
     name: 'another page size',
     proven: false,
-    pending:
-      'a restore cannot begin at a level-0 file with a new page size; a snapshot has to follow it at once',
     async act(application) {
       await application.exec(
         'PRAGMA journal_mode = delete',
