@@ -155,7 +155,7 @@ test('files are applied as they come, and logged', async (t) => {
   assert.ok(!existsSync(`${scene.output}-journal`));
 });
 
-test('an open reader sees a transaction that does not touch page 1', async (t) => {
+test('I6 an open reader sees a transaction that does not touch page 1', async (t) => {
   const scene = await started(t);
   const reader = new DatabaseSync(scene.output, { readOnly: true });
   t.after(() => reader.close());
@@ -223,7 +223,7 @@ test('a hole that nothing covers is reported, once, and ends when it is filled',
   await scene.caughtUp();
 });
 
-test('a damaged file is reported and leaves no trace, a good copy of it is applied', async (t) => {
+test('I6 a damaged file is reported and leaves no trace, a good copy of it is applied', async (t) => {
   const scene = await started(t);
   const before = readFileSync(scene.output);
   const file = scene.source.commit(FILL);
@@ -305,7 +305,7 @@ test('an output that disappears ends following', async (t) => {
   assert.match(error instanceof Error ? error.message : '', /was removed/);
 });
 
-test('a follower that dies at any call of an update goes on with the right state', async (t) => {
+test('I7 a follower that dies at any call of an update goes on with the right state', async (t) => {
   const scene = await started(t);
   await scene.stop();
   const fileSystem = new FaultyFileSystem(nodeFileSystem);

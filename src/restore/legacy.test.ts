@@ -326,7 +326,7 @@ describe('holes in v0.3.x data', () => {
     ['a whole WAL', '', /missing WAL index: expected 1\/0, got 2\/0$/],
   ];
   for (const [what, name, message] of cases) {
-    test(`${what} is missed before anything is read`, async () => {
+    test(`I8 ${what} is missed before anything is read`, async () => {
       const objects = history.filter(({ key }) =>
         name === '' ? !key.includes('/00000001_') : !key.endsWith(name),
       );
@@ -338,7 +338,7 @@ describe('holes in v0.3.x data', () => {
     });
   }
 
-  test('a segment in the middle is missed and named', async () => {
+  test('I8 a segment in the middle is missed and named', async () => {
     const [, , middle, next] = history;
     const objects = write((writer) => writer.snapshot().write(5).write(30).write(3));
     const [, first, second, third] = objects;
@@ -418,7 +418,7 @@ describe('damaged v0.3.x data', () => {
     assert.equal(error.code, 'ERR_DB_INVALID');
   });
 
-  test('is refused if a segment belongs to another WAL: SQLite would stop there and say nothing', async () => {
+  test('I8 is refused if a segment belongs to another WAL: SQLite would stop there and say nothing', async () => {
     const other = write((writer) => writer.snapshot().write(5).write(30).write(3));
     const client = replica(write((writer) => writer.snapshot().write(5).write(30).write(3)));
     const [, , second] = other;

@@ -92,7 +92,7 @@ test('compares times strictly', () => {
   assert.deepEqual([early.details['oldestMs'], early.details['newestMs']], [100, 300]);
 });
 
-test('names what it has and the nearest file behind a gap', () => {
+test('I5 names what it has and the nearest file behind a gap', () => {
   const error = failure({}, [9, 1, 2], [0, 9, 9], [1, 5, 8], [0, 2, 2]);
   assert.equal(error.code, 'ERR_TX_GAP');
   assert.equal(
@@ -101,7 +101,7 @@ test('names what it has and the nearest file behind a gap', () => {
   );
 });
 
-test('refuses a time restore that would stop in front of a gap', () => {
+test('I5 refuses a time restore that would stop in front of a gap', () => {
   const error = failure({ timestampMs: 350 }, [9, 1, 1, 100], [0, 3, 3, 300], [0, 4, 4, 400]);
   assert.equal(error.code, 'ERR_TX_GAP');
   assert.deepEqual(plan({ timestampMs: 300 }, [9, 1, 1, 100], [0, 3, 3, 300]), ['9:1-1']);

@@ -195,7 +195,7 @@ function fileReplica(path: string): Promise<ReplicaClient> {
 
 const pageSizes = fc.constantFrom(512, 1024, 4096, 65536);
 
-test('restores every state of a random history, from memory and from a folder', async () => {
+test('I1 restores every state of a random history, from memory and from a folder', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.nat(1e9),
@@ -363,7 +363,7 @@ function damageFiles(payload: 'block' | 'frame'): TestFile[] {
 }
 
 for (const payload of ['block', 'frame'] as const) {
-  test(`no cut of any planned file goes unnoticed (${payload} payload)`, async () => {
+  test(`I2 no cut of any planned file goes unnoticed (${payload} payload)`, async () => {
     const files = damageFiles(payload);
     for (const file of files) {
       const client = await fill(new MemoryClient(), files, 512);
@@ -398,7 +398,7 @@ for (const payload of ['block', 'frame'] as const) {
     }
   });
 
-  test(`a flipped bit anywhere gives an error or the same database (${payload} payload)`, async () => {
+  test(`I2 a flipped bit anywhere gives an error or the same database (${payload} payload)`, async () => {
     const files = damageFiles(payload);
     const expected = await restored(await fill(new MemoryClient(), files, 512));
     for (const file of files) {
@@ -669,7 +669,7 @@ test('keeps the existing database when there is nothing to restore', async () =>
   ]);
 });
 
-test('whatever file operation fails, the old database stays or the new one is complete, and no temporary file is left', async () => {
+test('I3 whatever file operation fails, the old database stays or the new one is complete, and no temporary file is left', async () => {
   const { client, expected } = await smallReplica();
   const recorder = new FaultyFileSystem(nodeFileSystem);
   const first = optionsFor(client, { fileSystem: recorder, force: true });
@@ -691,7 +691,7 @@ test('whatever file operation fails, the old database stays or the new one is co
   }
 });
 
-test('whenever the process dies, the old database is there or the new one is complete, and the next restore succeeds', async () => {
+test('I3 whenever the process dies, the old database is there or the new one is complete, and the next restore succeeds', async () => {
   const { client, expected } = await smallReplica();
   const recorder = new FaultyFileSystem(nodeFileSystem);
   const first = optionsFor(client, { fileSystem: recorder, force: true });
@@ -795,7 +795,7 @@ test('gives up a store that stays down, with its message', async () => {
   );
 });
 
-test('never mistakes a failing listing for an empty replica', async () => {
+test('I4 never mistakes a failing listing for an empty replica', async () => {
   const client = new FaultyClient(new MemoryClient());
   client.inject({ operation: 'list', kind: 'before', nth: 4 });
   assert.equal((await refused(client)).code, 'ERR_STORAGE_TEMPORARY');
