@@ -150,12 +150,12 @@ export class CaptureLoop {
     }
     if (this.#session.capture.unregistered) return clampWait(this.#untilRegistered(), interval);
     this.#unregisteredTurns = 0;
-    if (!waker.watching) {
+    if (!waker.isWatching()) {
       waker.arm(this.#session.live.walPath);
       this.#pace.quiet();
       // A commit may have fallen between the last capture and the watch.
       this.#seen = undefined;
-      if (waker.watching && this.#session.capture.hasMore()) return 0;
+      if (waker.isWatching() && this.#session.capture.hasMore()) return 0;
     }
     return interval;
   }

@@ -1,19 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LitestreamError } from '../../lib/errors.ts';
 import type { FileSystem } from '../../lib/file-system.ts';
 import { isMissing, osErrorCode } from '../../lib/os-error.ts';
+import { isAlive, ownIdentity, type ProcessIdentity } from '../../lib/process-identity.ts';
 import type { LocalOwnership } from './local-files.ts';
 
 const NAME = 'lock';
 const TEXT_BYTES_MAX = 200;
-
-/** A process, told apart from a later one with the same number by its start time. */
-interface Holder {
-  readonly pid: number;
-  /** Clock ticks since boot, as text; empty where the system does not tell. */
-  readonly startedAt: string;
-}
 
 /**
  * Keeps a second daemon of this machine from the same metadata folder: `<meta>/lock` names the process that uses it. Left behind
@@ -39,7 +32,7 @@ export class MetaLock {
         return;
       }
       const holder = await this.#read();
-      if (holder !== undefined && holder.pid !== process.pid && isAlive(holder)) {
+      if (holder !== undefined && holder.pid !== ownIdentity().pid && isAlive(holder)) {
         throw new LitestreamError(
           'ERR_LOCKED',
           `another litestream (process ${holder.pid}) replicates this database, see ${this.#path}`,
@@ -71,7 +64,8 @@ export class MetaLock {
       const { mode } = ownership.file;
       const file = await this.#fs.open('lock:open', this.#path, 'create-new', mode);
       try {
-        const text = `${process.pid} ${startTimeOf(process.pid) ?? ''}\n`;
+        const { pid, startedAt } = ownIdentity();
+        const text = `${pid} ${startedAt}\n`;
         await file.write('lock:write', new TextEncoder().encode(text), 0);
       } finally {
         await file.close();
@@ -83,7 +77,7 @@ export class MetaLock {
     }
   }
 
-  async #read(): Promise<Holder | undefined> {
+  async #read(): Promise<ProcessIdentity | undefined> {
     try {
       const file = await this.#fs.open('lock:open', this.#path, 'read');
       try {
@@ -101,25 +95,5 @@ export class MetaLock {
       if (isMissing(error)) return undefined;
       throw error;
     }
-  }
-}
-
-function isAlive(holder: Holder): boolean {
-  try {
-    process.kill(holder.pid, 0);
-  } catch (error) {
-    if (osErrorCode(error) === 'ESRCH') return false;
-  }
-  const startedAt = startTimeOf(holder.pid);
-  return startedAt === undefined || holder.startedAt === '' || startedAt === holder.startedAt;
-}
-
-/** Field 22 of `/proc/<pid>/stat`; undefined where there is no such thing. */
-function startTimeOf(pid: number): string | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return undefined;
   }
 }

@@ -65,11 +65,11 @@ test('the first write to a watched file ends the wait, and the watch', async (t)
   const path = file(t);
   waker.arm(path);
   waker.arm(path);
-  assert.equal(waker.watching, true);
+  assert.equal(waker.isWatching(), true);
   const wait = begin(waker, 1000);
   appendFileSync(path, 'y');
   while (!wait.over) await clock.settle();
-  assert.equal(waker.watching, false);
+  assert.equal(waker.isWatching(), false);
   assert.equal(clock.monotonic(), 0);
 });
 
@@ -79,7 +79,7 @@ test('a watch that was given up wakes nobody', async (t) => {
   const path = file(t);
   waker.arm(path);
   waker.disarm();
-  assert.equal(waker.watching, false);
+  assert.equal(waker.isWatching(), false);
   const wait = begin(waker, 1000);
   appendFileSync(path, 'y');
   await clock.settle(50);
@@ -90,7 +90,7 @@ test('where nothing can be watched the timer remains', async (t) => {
   const clock = new FakeClock();
   const waker = new Waker(clock);
   waker.arm(join(tempDir(t), 'missing'));
-  assert.equal(waker.watching, false);
+  assert.equal(waker.isWatching(), false);
   const wait = begin(waker, 10);
   await clock.advance(10);
   assert.equal(wait.over, true);

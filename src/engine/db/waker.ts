@@ -17,8 +17,8 @@ export class Waker {
     this.#clock = clock;
   }
 
-  /** True while a watch is armed. */
-  get watching(): boolean {
+  /** True while a watch is armed. A method: it changes behind the reader's back. */
+  isWatching(): boolean {
     return this.#watcher !== undefined;
   }
 
