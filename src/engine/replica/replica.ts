@@ -10,6 +10,8 @@ import type { Ports, ReplicaOptions } from '../options.ts';
 import { sameContent, sharesHistory, writerConflict } from './two-writers.ts';
 
 const LEVEL_MAX = 9;
+/** Bound of the first look at a replica: ten listings. */
+const CONTACT_MS_MAX = 120_000;
 /** How long a history that was taken over is watched for its writer, at least. */
 const PROBATION_MS_MIN = 2000;
 
@@ -97,7 +99,7 @@ export class Replica {
    * only.
    */
   history(signal?: AbortSignal): Promise<ReplicaHistory> {
-    this.#contact ??= this.#look(this.#contactStop.signal).catch((error: unknown) => {
+    this.#contact ??= this.#boundedLook().catch((error: unknown) => {
       this.#contact = undefined;
       throw error;
     });
@@ -201,6 +203,20 @@ export class Replica {
     if (this.#position === undefined) await reconcile(await this.history(signal));
     if (this.#target < target) this.#target = target;
     await this.#turn.run(() => this.#upload(0, signal), signal);
+  }
+
+  /** A store that accepts and never answers is given up, and asked again. */
+  async #boundedLook(): Promise<ReplicaHistory> {
+    const bound = new AbortController();
+    const timer = this.#ports.clock.timer(CONTACT_MS_MAX, () => {
+      const text = `replica ${this.client.location} did not answer in ${CONTACT_MS_MAX / 1000} s`;
+      bound.abort(new LitestreamError('ERR_TIMEOUT', text, { retryable: true }));
+    });
+    try {
+      return await this.#look(AbortSignal.any([this.#contactStop.signal, bound.signal]));
+    } finally {
+      timer.cancel();
+    }
   }
 
   async #look(signal: AbortSignal | undefined): Promise<ReplicaHistory> {
