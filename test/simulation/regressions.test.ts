@@ -119,10 +119,13 @@ test('capturing ends at an open transaction of whole windows', (t) => {
   assert.ok(pieces <= 2);
 });
 
+// The next two: local files are discarded when a longer history is taken over, and a replica that still needs one of them fails at
+// every upload. A `Database` alone has nothing to put in their place; in a store the upkeep sets a bridge, which writes a snapshot
+// (maintenance.test.ts: 'a replica that needs files which are gone gets a snapshot and goes on behind it').
 test(
   'a history that could not be heard at two starts is not continued by another one',
   {
-    todo: 'local files that began while a replica could not be reached go up behind its older files',
+    todo: 'a Database without a store fails for ever where files that a replica needs were discarded',
   },
   async (t) => {
     for (const seed of [1017, 1029, 1048, 1108]) {
@@ -134,7 +137,7 @@ test(
 test(
   'one replica that is ahead after the local state got lost does not stop the others',
   {
-    todo: 'what the other replicas lack is removed from the local files, their uploads fail for ever',
+    todo: 'a Database without a store fails for ever where files that another replica needs were discarded',
   },
   async (t) => {
     for (const seed of [1000, 1001, 1002, 1004]) {
@@ -143,10 +146,12 @@ test(
   },
 );
 
+// A file of another page size cannot be merged with those before it, and a plan without a snapshot begins at TXID 1. A `Database`
+// alone writes no snapshots; in a store the upkeep writes one directly behind that file (`Replica.breakHistory` and its bridge).
 test(
   'a change of the page size leaves every state restorable',
   {
-    todo: 'a restore starts at TXID 1 although a later file of another page size holds everything',
+    todo: 'without a store no snapshot follows a changed page size, and a restore starts at TXID 1',
   },
   async (t) => {
     for (const seed of [1013, 1021, 1031, 1047]) {
