@@ -125,11 +125,13 @@ export class Database {
 
   /** Ends the loops. The database stays open for a last {@link sync}. */
   async stopLoops(): Promise<void> {
+    // The replicas first: what they wait for here ends with the next line, and is no failure of theirs.
+    const stopped = this.replicas.map((replica) => replica.stop());
     this.#stop.abort(new LitestreamError('ERR_ABORTED', 'context canceled'));
     this.#waker.wake();
     await this.#loop;
     this.#waker.disarm();
-    await Promise.all(this.replicas.map((replica) => replica.stop()));
+    await Promise.all(stopped);
   }
 
   /** Closes the database; its WAL stays. */
