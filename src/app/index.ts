@@ -1,6 +1,6 @@
 import type { Config, ResolvedDatabase } from '../config/index.ts';
-import type { Ports, Store } from '../engine/index.ts';
-import type { StoreSettings } from './store.ts';
+import type { Store } from '../engine/index.ts';
+import type { StorePorts, StoreSettings } from './store.ts';
 
 export {
   type FoundDirectory,
@@ -9,7 +9,7 @@ export {
   sharedLocations,
 } from './databases.ts';
 export { type ClientPorts, createReplicaClient } from './replica-client.ts';
-export type { StoreSettings } from './store.ts';
+export type { StorePorts, StoreSettings } from './store.ts';
 
 /**
  * Builds the store of a configuration; nothing is opened yet. The engine is loaded here, and only here.
@@ -19,7 +19,7 @@ export type { StoreSettings } from './store.ts';
 export async function createStore(
   config: Config,
   databases: readonly ResolvedDatabase[],
-  ports: Ports,
+  ports: StorePorts,
   settings: StoreSettings,
 ): Promise<Store> {
   const store = await import('./store.ts');

@@ -1,9 +1,7 @@
 import { dirname } from 'node:path';
-import type { ReplicaLocation } from '../config/index.ts';
 import type { Clock } from '../lib/clock.ts';
-import { LitestreamError } from '../lib/errors.ts';
 import type { FileStat, FileSystem, Ownership } from '../lib/file-system.ts';
-import { openFileReplica, type ReplicaClient } from '../storage/index.ts';
+import { openReplica, type ReplicaClient, type ReplicaLocation } from '../storage/index.ts';
 import type { Logger } from '../telemetry/index.ts';
 
 /** What every replica client stands on. */
@@ -11,6 +9,8 @@ export interface ClientPorts {
   readonly clock: Clock;
   readonly fileSystem: FileSystem;
   readonly logger: Logger;
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+  readonly random?: (() => number) | undefined;
 }
 
 function ownershipOf(stat: FileStat | undefined): Ownership | undefined {
@@ -30,22 +30,14 @@ export function createReplicaClient(
   ports: ClientPorts,
   databasePath?: string,
 ): Promise<ReplicaClient> {
-  const { clock, fileSystem, logger } = ports;
-  if (location.type !== 'file') {
-    throw new LitestreamError(
-      'ERR_STORAGE_URL',
-      `replica type "${location.type}" is not supported in this version, use a file replica`,
-      { details: { type: location.type } },
-    );
-  }
   const ownership =
-    databasePath === undefined
+    databasePath === undefined || location.type !== 'file'
       ? undefined
       : async () => ({
-          file: ownershipOf(await fileSystem.stat('replica:stat-database', databasePath)),
+          file: ownershipOf(await ports.fileSystem.stat('replica:stat-database', databasePath)),
           directory: ownershipOf(
-            await fileSystem.stat('replica:stat-folder', dirname(databasePath)),
+            await ports.fileSystem.stat('replica:stat-folder', dirname(databasePath)),
           ),
         });
-  return openFileReplica(location.path, { clock, fileSystem, logger, ownership });
+  return openReplica(location, { ...ports, ownership });
 }

@@ -2,9 +2,12 @@ import { basename } from 'node:path';
 import type { Config, ResolvedDatabase } from '../config/index.ts';
 import { type DatabaseOptions, type Ports, type ReplicaOptions, Store } from '../engine/index.ts';
 import { LitestreamError, wrapError } from '../lib/errors.ts';
-import { createReplicaClient } from './replica-client.ts';
+import { type ClientPorts, createReplicaClient } from './replica-client.ts';
 
 const LEVELS_MAX = 8;
+
+/** What a store and its replica clients stand on. */
+export type StorePorts = Ports & Pick<ClientPorts, 'environment'>;
 
 /** What beside the configuration decides how a store runs. */
 export interface StoreSettings {
@@ -12,7 +15,10 @@ export interface StoreSettings {
   readonly monitors: boolean;
 }
 
-async function replicaOptions(database: ResolvedDatabase, ports: Ports): Promise<ReplicaOptions[]> {
+async function replicaOptions(
+  database: ResolvedDatabase,
+  ports: StorePorts,
+): Promise<ReplicaOptions[]> {
   const options: ReplicaOptions[] = [];
   for (const replica of database.replicas) {
     const { location, name } = replica;
@@ -21,9 +27,8 @@ async function replicaOptions(database: ResolvedDatabase, ports: Ports): Promise
       db: basename(database.path),
       replica: location.type,
     });
-    const { clock, fileSystem } = ports;
     options.push({
-      client: await createReplicaClient(location, { clock, fileSystem, logger }, database.path),
+      client: await createReplicaClient(location, { ...ports, logger }, database.path),
       name,
       syncIntervalMs: replica.syncIntervalMs,
       syncIntervalExplicit: replica.syncIntervalExplicit,
@@ -34,7 +39,10 @@ async function replicaOptions(database: ResolvedDatabase, ports: Ports): Promise
   return options;
 }
 
-async function databaseOptions(database: ResolvedDatabase, ports: Ports): Promise<DatabaseOptions> {
+async function databaseOptions(
+  database: ResolvedDatabase,
+  ports: StorePorts,
+): Promise<DatabaseOptions> {
   const { config, path, metaPath } = database;
   if (config.minCheckpointPages <= 0) {
     throw new LitestreamError('ERR_CONFIG', 'minimum checkpoint page count required');
@@ -61,7 +69,7 @@ async function databaseOptions(database: ResolvedDatabase, ports: Ports): Promis
 export async function createStore(
   config: Config,
   databases: readonly ResolvedDatabase[],
-  ports: Ports,
+  ports: StorePorts,
   settings: StoreSettings,
 ): Promise<Store> {
   try {

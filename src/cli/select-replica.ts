@@ -83,6 +83,11 @@ export function selectedClient(
   logger: Logger,
   io: Io,
 ): Promise<ReplicaClient> {
-  const { clock, fileSystem } = io;
-  return createReplicaClient(selection.replica.location, { clock, fileSystem, logger });
+  const { clock, environment, fileSystem } = io;
+  return createReplicaClient(selection.replica.location, {
+    clock,
+    environment,
+    fileSystem,
+    logger,
+  });
 }

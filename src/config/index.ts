@@ -10,5 +10,5 @@ export {
   parseConfig,
 } from './load.ts';
 export { isReplicaUrl, normalizePath } from './path.ts';
-export { type ReplicaLocation, resolveReplica, type ResolvedReplica } from './replica.ts';
+export { resolveReplica, type ResolvedReplica } from './replica.ts';
 export type { Config, ConfigWarning, DatabaseConfig, LoggingConfig } from './types.ts';

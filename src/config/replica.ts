@@ -1,87 +1,11 @@
 import { existsSync } from 'node:fs';
 import { posix } from 'node:path';
 import { LitestreamError } from '../lib/errors.ts';
+import type { ReplicaLocation } from '../storage/index.ts';
 import type { ReplicaKeys } from './keys.ts';
 import { normalizePath } from './path.ts';
 import { firstText, parseUrl, type ParsedUrl, urlScheme } from './replica-url.ts';
-import { resolveS3, type S3Location } from './s3-replica.ts';
-
-/** Where a replica lives, in plain values. Unset texts are empty. */
-export type ReplicaLocation =
-  | { readonly type: 'file'; readonly path: string }
-  | S3Location
-  | { readonly type: 'gs'; readonly bucket: string; readonly path: string }
-  | AbsLocation
-  | OssLocation
-  | SftpLocation
-  | WebdavLocation
-  | NatsLocation;
-
-/** Spec: config 6.5. */
-export interface AbsLocation {
-  readonly type: 'abs';
-  readonly bucket: string;
-  readonly path: string;
-  readonly endpoint: string;
-  readonly accountName: string;
-  readonly accountKey: string;
-  readonly sasToken: string;
-}
-
-/** Spec: config 6.9. */
-export interface OssLocation {
-  readonly type: 'oss';
-  readonly bucket: string;
-  readonly path: string;
-  readonly region: string;
-  readonly endpoint: string;
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly partSizeBytes: number | undefined;
-  readonly concurrency: number | undefined;
-}
-
-/** Spec: config 6.6. */
-export interface SftpLocation {
-  readonly type: 'sftp';
-  readonly host: string;
-  readonly user: string;
-  readonly password: string;
-  readonly keyPath: string;
-  readonly hostKey: string;
-  readonly path: string;
-  readonly concurrentWrites: boolean;
-}
-
-/** Spec: config 6.7. */
-export interface WebdavLocation {
-  readonly type: 'webdav';
-  readonly url: string;
-  readonly username: string;
-  readonly password: string;
-  readonly path: string;
-}
-
-/** Spec: config 6.8. */
-export interface NatsLocation {
-  readonly type: 'nats';
-  readonly url: string;
-  readonly bucket: string;
-  readonly jwt: string;
-  readonly seed: string;
-  readonly creds: string;
-  readonly nkey: string;
-  readonly username: string;
-  readonly password: string;
-  readonly token: string;
-  readonly tls: boolean;
-  readonly rootCas: readonly string[];
-  readonly clientCert: string;
-  readonly clientKey: string;
-  readonly maxReconnects: number;
-  readonly reconnectWaitMs: number;
-  readonly timeoutMs: number;
-}
+import { resolveS3 } from './s3-replica.ts';
 
 /** A replica ready to be built. Durations are milliseconds. */
 export interface ResolvedReplica {

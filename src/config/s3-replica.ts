@@ -1,4 +1,5 @@
 import { LitestreamError } from '../lib/errors.ts';
+import type { S3Location } from '../storage/index.ts';
 import type { ReplicaKeys } from './keys.ts';
 import {
   cleanUrlPath,
@@ -9,29 +10,6 @@ import {
   queryInteger,
   queryText,
 } from './replica-url.ts';
-
-/** Everything an S3 client needs. Unset texts are empty; unset choices are undefined. Spec: config 6.3. */
-export interface S3Location {
-  readonly type: 's3';
-  readonly bucket: string;
-  /** Prefix of all keys; `.` and empty are different. */
-  readonly path: string;
-  readonly region: string;
-  readonly endpoint: string;
-  readonly forcePathStyle: boolean | undefined;
-  readonly skipVerify: boolean;
-  readonly signPayload: boolean | undefined;
-  readonly requireContentMd5: boolean | undefined;
-  readonly storageClass: string;
-  readonly partSizeBytes: number | undefined;
-  readonly concurrency: number | undefined;
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sseCustomerAlgorithm: string;
-  readonly sseCustomerKey: string;
-  readonly sseCustomerKeyPath: string;
-  readonly sseKmsKeyId: string;
-}
 
 interface S3Host {
   readonly bucket: string;

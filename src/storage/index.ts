@@ -12,15 +12,19 @@ export type {
   WriteSource,
 } from './contract.ts';
 export { headerTimestamp } from './header-time.ts';
+export type {
+  AbsLocation,
+  FileLocation,
+  GsLocation,
+  NatsLocation,
+  OssLocation,
+  ReplicaLocation,
+  S3Location,
+  SftpLocation,
+  WebdavLocation,
+} from './locations.ts';
 export { cleanPath, joinPath, layoutFor, type Layout, type ReplicaType } from './layouts.ts';
-export {
-  openFileReplica,
-  openReplica,
-  openReplicaClient,
-  type FileReplicaSettings,
-  type ReplicaClientOptions,
-  type ReplicaSettings,
-} from './registry.ts';
+export { openFileReplica, openReplica, type ReplicaClientOptions } from './registry.ts';
 export { bytesSource, fileSource } from './sources.ts';
 export { abortable, collect, concatBytes, mapOrdered, readAll, readRange } from './streams.ts';
 export { isUrl, parseReplicaUrl, redactUrl, type ParsedReplicaUrl } from './url.ts';

@@ -8,13 +8,13 @@ import {
 import {
   type Config,
   type DatabaseConfig,
-  type ReplicaLocation,
   resolveDatabase,
   type ResolvedDatabase,
 } from '../../config/index.ts';
 import type { Store } from '../../engine/index.ts';
 import { throwIfAborted } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError, wrapError } from '../../lib/errors.ts';
+import type { ReplicaLocation } from '../../storage/index.ts';
 import {
   DurationValue,
   type LogAttributes,
@@ -123,11 +123,11 @@ async function restoreClient(
   database: DatabaseConfig,
   { io, logger }: StartContext,
 ): ReturnType<typeof createReplicaClient> {
-  const { clock, fileSystem } = io;
+  const { clock, environment, fileSystem } = io;
   try {
     const [replica] = resolveDatabase(database).replicas;
     if (replica === undefined) throw new LitestreamError('ERR_CONFIG', 'database has no replica');
-    return await createReplicaClient(replica.location, { clock, fileSystem, logger });
+    return await createReplicaClient(replica.location, { clock, environment, fileSystem, logger });
   } catch (error) {
     throw wrapError('cannot create replica for restore', error);
   }
@@ -157,9 +157,10 @@ async function openStore(
   context: StartContext,
 ): Promise<Store> {
   const { request, io, logger, signal } = context;
-  const { clock, fileSystem } = io;
+  const { clock, environment, fileSystem } = io;
   throwIfAborted(signal);
-  const ports = { clock, fileSystem, logger, metrics: noopMetrics, random: () => Math.random() };
+  const random = (): number => Math.random();
+  const ports = { clock, environment, fileSystem, logger, metrics: noopMetrics, random };
   const store = await createStore(request.config, databases, ports, { monitors: !request.once });
   try {
     await store.open();
