@@ -56,7 +56,13 @@ async function openProvider(
       const { FileReplicaClient } = await import('./providers/file/index.ts');
       return new FileReplicaClient({ ...options, path: location.path });
     }
-    default:
+    case 'abs':
+    case 'gs':
+    case 'nats':
+    case 'oss':
+    case 's3':
+    case 'sftp':
+    case 'webdav':
       throw new LitestreamError(
         'ERR_STORAGE_URL',
         `replica type "${location.type}" is not supported in this version`,
