@@ -2,13 +2,14 @@ import { dirname } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import type { FileStat, FileSystem, Ownership } from '../lib/file-system.ts';
 import { openReplica, type ReplicaClient, type ReplicaLocation } from '../storage/index.ts';
-import type { Logger } from '../telemetry/index.ts';
+import type { Logger, Metrics } from '../telemetry/index.ts';
 
 /** What every replica client stands on. */
 export interface ClientPorts {
   readonly clock: Clock;
   readonly fileSystem: FileSystem;
   readonly logger: Logger;
+  readonly metrics?: Metrics | undefined;
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   readonly random?: (() => number) | undefined;
 }

@@ -1,17 +1,20 @@
 import { LitestreamError } from '../lib/errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { FileSystem } from '../lib/file-system.ts';
-import { type Logger, noopLogger } from '../telemetry/index.ts';
+import { type Logger, type Metrics, noopLogger, noopMetrics } from '../telemetry/index.ts';
 import type { ReplicaClient, ReplicaOwnership } from './contract.ts';
 import type { FileLocation, ReplicaLocation } from './locations.ts';
 import { loggedDeletes } from './wrappers/logged-deletes.ts';
 import { resumableReads } from './wrappers/resumable-read.ts';
+import { withMetrics } from './wrappers/with-metrics.ts';
 
 /** What every provider may need. */
 export interface ReplicaClientOptions {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
   readonly logger?: Logger | undefined;
+  /** Counts the operations. Default: nobody does. */
+  readonly metrics?: Metrics | undefined;
   /** Environment variables: credentials, proxies, emulators. Default: none. */
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   /** In [0, 1): spreads retries. Default: Math.random. */
@@ -21,7 +24,7 @@ export interface ReplicaClientOptions {
 }
 
 /**
- * Opens the client of a replica, with all wrappers: the provider, then resumed reads, then logging. Nothing is contacted
+ * Opens the client of a replica, with all wrappers: the provider, then resumed reads, then metrics, then logging. Nothing is contacted
  * before the first call.
  *
  * @throws LitestreamError `ERR_STORAGE_URL` for a type that this version does not have or a location without a path.
@@ -33,9 +36,11 @@ export async function openReplica(
   if (location.type === 'file' && location.path === '') {
     throw new LitestreamError('ERR_STORAGE_URL', 'file replica path required');
   }
-  const { clock, logger = noopLogger } = options;
+  const { clock, logger = noopLogger, metrics = noopMetrics } = options;
   const provider = await openProvider(location, options);
-  return loggedDeletes(resumableReads(provider, { clock, logger }), logger);
+  const resumed = resumableReads(provider, { clock, logger });
+  const counted = metrics === noopMetrics ? resumed : withMetrics(resumed, { clock, metrics });
+  return loggedDeletes(counted, logger);
 }
 
 /** {@link openReplica} for a folder. */

@@ -41,13 +41,40 @@ export interface Logger {
   with(attributes: LogAttributes): Logger;
 }
 
-/** Metric labels: `db` (path), `mode`, `status`, `replica`. */
+/** Metric labels: `db` (path), `mode`, `status`, `operation`, `replica_type`, `code`. */
 export type MetricLabels = Readonly<Record<string, string>>;
 
-/** Counters and gauges by name (`litestream_…`). */
+/** Everything that is counted or measured. Spec: interfaces 4 and 8.2. */
+export type MetricName =
+  | 'litestream_checkpoint_count'
+  | 'litestream_checkpoint_error_count'
+  | 'litestream_checkpoint_seconds'
+  | 'litestream_compaction_verify_error_count'
+  | 'litestream_db_size'
+  | 'litestream_disk_full'
+  | 'litestream_l0_retention_files_total'
+  | 'litestream_replica_lag_seconds'
+  | 'litestream_replica_operation_bytes'
+  | 'litestream_replica_operation_duration_seconds'
+  | 'litestream_replica_operation_errors_total'
+  | 'litestream_replica_operation_total'
+  | 'litestream_replica_txid'
+  | 'litestream_sync_count'
+  | 'litestream_sync_error_count'
+  | 'litestream_sync_seconds'
+  | 'litestream_total_wal_bytes'
+  | 'litestream_txid'
+  | 'litestream_unhealthy'
+  | 'litestream_wal_size';
+
+/** Receives counts and measurements. Each metric is a counter, a gauge or a histogram, and is written to in one way only. */
 export interface Metrics {
-  add(name: string, labels: MetricLabels, value: number): void;
-  set(name: string, labels: MetricLabels, value: number): void;
+  /** Adds to a counter; 0 makes the series exist. */
+  add(name: MetricName, labels: MetricLabels, value: number): void;
+  /** Sets a gauge. */
+  set(name: MetricName, labels: MetricLabels, value: number): void;
+  /** Adds one observation to a histogram. */
+  observe(name: MetricName, labels: MetricLabels, value: number): void;
 }
 
 export const noopLogger: Logger = {
@@ -63,6 +90,9 @@ export const noopMetrics: Metrics = {
     // Nobody listens.
   },
   set() {
+    // Nobody listens.
+  },
+  observe() {
     // Nobody listens.
   },
 };

@@ -15,6 +15,7 @@ export {
   type MemoryStore,
 } from './memory-client.ts';
 export { randomNumbers } from './random.ts';
+export { RecordedMetrics } from './recorded-metrics.ts';
 export {
   replicaClientSuite,
   type SuiteCapabilities,

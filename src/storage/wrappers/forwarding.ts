@@ -4,7 +4,12 @@ import type { ReplicaClient } from '../contract.ts';
 /** A client that does everything as `client` does, except for the given operations. */
 export function forwarding(
   client: ReplicaClient,
-  own: Partial<Pick<ReplicaClient, 'read' | 'delete' | 'readObject'>>,
+  own: Partial<
+    Pick<
+      ReplicaClient,
+      'list' | 'read' | 'write' | 'delete' | 'deleteAll' | 'listObjects' | 'readObject'
+    >
+  >,
 ): ReplicaClient {
   return {
     type: client.type,
