@@ -69,15 +69,16 @@ function exit(code: number): void {
   }
 }
 
-async function main(): Promise<void> {
+/** Runs the command line of this process and ends it. */
+export async function main(environment: NodeJS.ProcessEnv): Promise<void> {
   const io: Io = {
     stdout: sink(process.stdout),
     stderr: sink(process.stderr),
-    environment: process.env,
+    environment,
     clock: systemClock,
     fileSystem: nodeFileSystem,
   };
-  copyVariables(process.env);
+  copyVariables(environment);
   let code = EXIT_ERROR;
   try {
     code = await run(process.argv.slice(2), io);
@@ -86,5 +87,3 @@ async function main(): Promise<void> {
   }
   exit(code);
 }
-
-await main();

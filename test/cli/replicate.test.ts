@@ -74,6 +74,9 @@ test('a child shorter than any poll is backed up, and its status decides the exi
   assert.ok(failed.stdout.includes('from the child\n'));
   assert.equal(run('restore', '-o', 'out.db', url).code, 0);
   assert.deepEqual(content(join(folder, 'out.db')), content(join(folder, 'app.db')));
+  const surroundings = run('replicate', '-exec', 'env', 'app.db', url);
+  assert.match(surroundings.stdout, /^PATH=/m);
+  assert.doesNotMatch(surroundings.stdout, /NODE_/, 'settings of this process are not passed on');
   const absent = run('replicate', '-exec', 'no-such-command-x', 'app.db', url);
   assert.equal(
     absent.stderr,

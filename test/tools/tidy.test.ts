@@ -51,7 +51,7 @@ test('a folder of src needs an index.ts, and nothing else lies in src itself', (
     'src/index.ts': '',
     'src/helper.ts': '',
     'src/lib/a.ts': '',
-    'src/cli/main.ts': '',
+    'src/cli/bin.ts': '',
     'src/engine/db.ts': '',
     'src/formats/ltx/page.ts': '',
     'src/storage/index.ts': '',
