@@ -4,6 +4,7 @@ import { type ErrorCode, LitestreamError } from './errors.ts';
 const TEXTS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EADDRINUSE: 'address already in use',
+  EADDRNOTAVAIL: 'cannot assign requested address',
   EBUSY: 'device or resource busy',
   ECONNREFUSED: 'connection refused',
   ECONNRESET: 'connection reset by peer',
