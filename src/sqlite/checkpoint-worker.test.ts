@@ -101,3 +101,19 @@ test('ending the thread under a request is an error of that request', async (t) 
   await refused;
   assert.equal((await worker.checkpoint(app.path)).busy, false);
 });
+
+test('a thread that is prepared serves the next request, or ends unused', async (t) => {
+  const clock = new FakeClock();
+  const worker = new CheckpointWorker(clock);
+  t.after(() => worker.close());
+  worker.prepare();
+  worker.prepare();
+  assert.equal(clock.nextTimerIn, 30_000);
+  const app = new AppDatabase(t, join(tempDir(t), 'a.db'));
+  assert.equal((await worker.checkpoint(app.path)).busy, false);
+  await clock.advance(30_000);
+  assert.equal(clock.pending, 0);
+  worker.prepare();
+  await clock.advance(30_000);
+  assert.equal(clock.pending, 0);
+});

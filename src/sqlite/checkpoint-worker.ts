@@ -21,8 +21,8 @@ interface Pending {
 }
 
 /**
- * Runs long checkpoints off the main thread, for all databases of the process. The thread starts with the first request and
- * ends after 30 idle seconds.
+ * Runs long checkpoints off the main thread, for all databases of the process. The thread starts with the first request, or
+ * when one is to be expected, and ends after 30 idle seconds.
  */
 export class CheckpointWorker {
   readonly #clock: Clock;
@@ -39,6 +39,13 @@ export class CheckpointWorker {
   async checkpoint(path: string): Promise<CheckpointResult> {
     const result = await this.#request({ kind: 'checkpoint', id: this.#nextId++, path });
     return result ?? { busy: true, log: -1, checkpointed: -1 };
+  }
+
+  /** Starts the thread if it is not there: for somebody who will soon need it and cannot wait for its start. */
+  prepare(): void {
+    if (this.#worker !== undefined) return;
+    this.#start();
+    this.#waitIdle();
   }
 
   /** Closes the worker's connection to a database, before the main thread closes its own. */
@@ -87,15 +94,18 @@ export class CheckpointWorker {
   #settle(reply: CheckpointReply): void {
     const pending = this.#pending.get(reply.id);
     this.#pending.delete(reply.id);
-    if (this.#pending.size === 0) {
-      this.#idle = this.#clock.timer(IDLE_MS, () => void this.close());
-    }
+    if (this.#pending.size === 0) this.#waitIdle();
     if (pending === undefined) return;
     if ('error' in reply) {
       pending.reject(new LitestreamError('ERR_DB_IO', reply.error, { retryable: true }));
     } else {
       pending.resolve(reply.result);
     }
+  }
+
+  #waitIdle(): void {
+    this.#idle?.cancel();
+    this.#idle = this.#clock.timer(IDLE_MS, () => void this.close());
   }
 
   #fail(worker: Worker, error: LitestreamError): void {

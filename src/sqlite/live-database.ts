@@ -189,6 +189,11 @@ export class LiveDatabase {
     return this.#checkpointer.checkpoint('NOOP').log;
   }
 
+  /** Lets the worker thread start, in the background. */
+  prepareBulk(): void {
+    this.#worker.prepare();
+  }
+
   /** PASSIVE checkpoint on the worker thread: for anything longer. */
   checkpointBulk(): Promise<CheckpointResult> {
     return this.#worker.checkpoint(this.path);

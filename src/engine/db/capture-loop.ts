@@ -22,6 +22,8 @@ const IDLE_TURNS_MAX = 10;
 /** Connections that an idle database does not need are closed after this long. */
 const SPARES_IDLE_MS = 30_000;
 const WAIT_MS_MIN = 5;
+/** So many frames at once are a burst: its checkpoints will need the thread, which takes as long to start as tens of MB to be written. */
+const BURST_FRAMES = 64;
 /** The rate of commits is measured over at least this long, and below one frame in 10 s it is none. */
 const RATE_MS_MIN = 20;
 const RATE_MIN = 0.0001;
@@ -72,6 +74,9 @@ export class CaptureLoop {
   #unregisteredTurns = 0;
   /** Snapshots that read from the database file: no checkpoint may change it meanwhile. */
   #views = 0;
+  /** Since when captured pages wait to be frozen, and a frozen transaction for its durable file. */
+  #pendingSince: number | undefined;
+  #frozenSince: number | undefined;
 
   constructor(init: CaptureLoopInit) {
     this.#init = init;
@@ -97,6 +102,16 @@ export class CaptureLoop {
 
   get lastTxid(): Txid {
     return this.#publisher.lastTxid;
+  }
+
+  /** The WAL that is followed. */
+  get walPath(): string {
+    return this.#session.live.walPath;
+  }
+
+  /** Since when captured pages wait for their file, milliseconds of the monotonic clock. */
+  get pendingSince(): number | undefined {
+    return this.#frozenSince ?? this.#pendingSince;
   }
 
   /** What stands under the database's paths instead of the open files. */
@@ -263,6 +278,8 @@ export class CaptureLoop {
   #noteRate(frames: number, now: number): void {
     this.#foundFrames = frames > 0;
     if (frames > 0) this.#busyAt = now;
+    if (frames >= BURST_FRAMES) this.#session.live.prepareBulk();
+    if (this.#session.pages > 0) this.#pendingSince ??= now;
     const elapsed = now - this.#ratedAt;
     if (elapsed < RATE_MS_MIN) return;
     const rate = (this.#session.framesTotal - this.#ratedFrames) / elapsed;
@@ -311,11 +328,14 @@ export class CaptureLoop {
         reason,
       });
     }
+    this.#frozenSince ??= this.#pendingSince ?? clock.monotonic();
+    this.#pendingSince = undefined;
     this.#pace.take(clock.monotonic());
     this.#publisher.start(transaction, this.#session.live.pageSize);
   }
 
   #published(txid: Txid, transaction: Transaction, published: Published): void {
+    this.#frozenSince = undefined;
     const { logger, options, ports } = this.#init;
     const { offset, size } = transaction.range;
     logger.log('debug', 'sync', {

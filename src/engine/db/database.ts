@@ -11,6 +11,7 @@ import { findHoles, Replica, type ReplicaHistory } from '../replica/replica.ts';
 import { CaptureLoop, type SnapshotView } from './capture-loop.ts';
 import { LocalFiles, ownershipOf } from './local-files.ts';
 import { MetaLock } from './meta-lock.ts';
+import { PublishTimes } from './publish-times.ts';
 import { openSession } from './opener.ts';
 import { ContinuityLost } from './continuity-lost.ts';
 import type { FullReason } from './transaction.ts';
@@ -18,6 +19,8 @@ import { Waker } from './waker.ts';
 
 /** How often the file of a database that does not exist yet is looked for, at least. */
 const MISSING_POLL_MS_MAX = 1000;
+/** A monitor that has not completed a turn for so much longer than its interval is not keeping up. */
+const TURN_SLACK_MS = 1000;
 /** How often one sync may find that everything has to be written again. */
 const RESTARTS_MAX = 3;
 
@@ -27,6 +30,18 @@ export interface DatabaseInit {
   readonly worker: CheckpointWorker;
   /** With the store's attributes. */
   readonly logger: Logger;
+}
+
+/** What is known of the capture side without waiting. Ages are milliseconds. */
+export interface DatabaseFacts {
+  readonly txid: Txid;
+  /** Since it was started. */
+  readonly openMs: number;
+  /** Age of the oldest committed frames that are in no local file, as far as is known. */
+  readonly uncapturedMs: number;
+  /** Failures of the monitor in a row, and the last one. */
+  readonly consecutiveErrors: number;
+  readonly error: string | undefined;
 }
 
 /**
@@ -59,6 +74,11 @@ export class Database {
   #unproven: Replica | undefined;
   /** Newest local TXID of a session that is closed: its files may still have to be uploaded. */
   #lastTxid: Txid = NO_TXID;
+  readonly #times = new PublishTimes();
+  /** Monotonic, and wall clock: the start, and the begin of the last turn that reached the end of the WAL. */
+  readonly #openedAt: number;
+  #capturedAt: number;
+  #capturedWallMs: number;
   #saidMissing = false;
   #cleaned = false;
 
@@ -66,6 +86,8 @@ export class Database {
     const { options, ports } = init;
     this.options = options;
     this.#ports = ports;
+    this.#openedAt = this.#capturedAt = ports.clock.monotonic();
+    this.#capturedWallMs = ports.clock.now();
     this.#worker = init.worker;
     this.#logger = init.logger.with({ db: basename(options.path) });
     this.#waker = new Waker(ports.clock);
@@ -88,6 +110,26 @@ export class Database {
   /** TXID of the newest durable local file; 0 before the first. */
   get txid(): Txid {
     return this.#capture?.lastTxid ?? this.#lastTxid;
+  }
+
+  /** What is known now. Never waits; looks at the WAL only when the monitor is late. */
+  facts(): DatabaseFacts {
+    return {
+      txid: this.txid,
+      openMs: this.#ports.clock.monotonic() - this.#openedAt,
+      uncapturedMs: this.#uncapturedMs(),
+      consecutiveErrors: this.#failures.count,
+      error: this.#failures.lastError,
+    };
+  }
+
+  /** Age of the oldest local transaction that is not known to be in the replica; 0 if there is none. */
+  behindMs(replica: Replica): number {
+    const position = replica.position ?? NO_TXID;
+    if (position >= this.txid) return 0;
+    const since = this.#times.firstAbove(position) ?? this.#openedAt;
+    const from = replica.position === undefined ? Math.max(since, this.#openedAt) : since;
+    return Math.max(0, this.#ports.clock.monotonic() - from);
   }
 
   /** Starts following the database and uploading. */
@@ -163,12 +205,34 @@ export class Database {
     }
   }
 
+  #uncapturedMs(): number {
+    const now = this.#ports.clock.monotonic();
+    const pendingSince = this.#capture?.pendingSince;
+    if (pendingSince !== undefined) return now - pendingSince;
+    const turnMs = 2 * this.options.monitorIntervalMs + TURN_SLACK_MS;
+    if (this.#loop === undefined || now - this.#capturedAt < turnMs) return 0;
+    // The monitor is late. Nothing is missing unless something has changed since it last came round.
+    const changedNs = changedAt(this.#capture?.walPath ?? this.options.path);
+    if (changedNs === undefined) return 0;
+    const seenNs = BigInt(Math.floor(this.#capturedWallMs)) * 1_000_000n;
+    return this.#capture === undefined || changedNs > seenNs ? now - this.#capturedAt : 0;
+  }
+
   #missingPollMs(): number {
     return Math.min(this.options.monitorIntervalMs, MISSING_POLL_MS_MAX);
   }
 
-  /** One turn: open if necessary, capture, publish, checkpoint. Runs under the executor. */
+  /** One turn, and when it began. Runs under the executor. */
   async #pass(force: boolean): Promise<void> {
+    const { clock } = this.#ports;
+    const [beganAt, beganWallMs] = [clock.monotonic(), clock.now()];
+    await this.#turn(force);
+    this.#capturedAt = beganAt;
+    this.#capturedWallMs = beganWallMs;
+  }
+
+  /** Open if necessary, capture, publish, checkpoint. */
+  async #turn(force: boolean): Promise<void> {
     const capture = this.#capture ?? (await this.#open());
     if (capture === undefined) return;
     const replacement = capture.replacement();
@@ -266,11 +330,31 @@ export class Database {
   }
 
   #announce(txid: Txid, breaksHistory: boolean): void {
+    this.#times.note(txid, this.#ports.clock.monotonic());
+    this.#times.trim(this.#commonPosition());
     for (const replica of this.replicas) {
       if (breaksHistory) replica.breakHistory(txid);
       replica.notify(txid);
     }
     this.#waker.wake();
+  }
+
+  #commonPosition(): bigint {
+    let common: bigint | undefined;
+    for (const { position = NO_TXID } of this.replicas) {
+      if (common === undefined || position < common) common = position;
+    }
+    return common ?? 0n;
+  }
+
+  /** Notes how old the first file of an earlier run is that a replica lacks. */
+  async #noteBacklog(after: Txid, local: readonly Txid[]): Promise<void> {
+    const first = local.find((txid) => txid > after);
+    if (first === undefined) return;
+    const { clock, fileSystem } = this.#ports;
+    const stat = await fileSystem.stat('l0:stat-backlog', this.files.pathOf(first));
+    if (stat === undefined) return;
+    this.#times.noteOld(first, clock.monotonic() - Math.max(0, clock.now() - stat.mtimeMs));
   }
 
   /** Decides, once the history of a replica is known, from where it is uploaded to. */
@@ -290,6 +374,7 @@ export class Database {
       this.#heard = new Set([...this.#heard, replica]);
       const local = await this.files.list();
       const after = history.lastTxid < capture.lastTxid ? history.lastTxid : capture.lastTxid;
+      await this.#noteBacklog(after, local);
       replica.begin(after, findHoles(history, local), replica === this.#unproven);
       replica.notify(capture.lastTxid);
     });
@@ -327,5 +412,14 @@ export class Database {
     if (capture === undefined) return;
     await capture.close();
     this.#lastTxid = capture.lastTxid;
+  }
+}
+
+/** Change time of a file in nanoseconds; undefined if it is not there or cannot be looked at. */
+function changedAt(path: string): bigint | undefined {
+  try {
+    return identify(path)?.changedNs;
+  } catch {
+    return undefined;
   }
 }
