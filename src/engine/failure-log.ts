@@ -20,6 +20,7 @@ export interface FailureLogOptions {
 export class FailureLog {
   readonly #options: FailureLogOptions;
   #count = 0;
+  #lastError: string | undefined;
   #loggedAt = -Infinity;
 
   constructor(options: FailureLogOptions) {
@@ -31,10 +32,16 @@ export class FailureLog {
     return this.#count;
   }
 
+  /** The text of the last failure while there are failures. */
+  get lastError(): string | undefined {
+    return this.#lastError;
+  }
+
   /** Notes a failure; returns the milliseconds to wait before the next try. */
   failed(error: unknown): number {
     const { clock, logger, intervalMs } = this.#options;
     this.#count++;
+    this.#lastError = errorMessage(error);
     const delayMs = Math.min(
       BACKOFF_MS_MAX,
       Math.max(1, intervalMs) * 2 ** Math.min(this.#count - 1, 40),
@@ -65,6 +72,7 @@ export class FailureLog {
     const { logger, messages } = this.#options;
     logger.log('info', messages.recovered, { previous_errors: this.#count });
     this.#count = 0;
+    this.#lastError = undefined;
     this.#loggedAt = -Infinity;
   }
 

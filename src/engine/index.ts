@@ -7,4 +7,9 @@ export type {
   StoreOptions,
 } from './options.ts';
 export { Replica } from './replica/replica.ts';
+export type {
+  DatabaseObservation,
+  DatabaseStatus,
+  ReplicaObservation,
+} from './store/observation.ts';
 export { Store, type CloseOptions, type SyncResult } from './store/store.ts';

@@ -96,3 +96,15 @@ export function yieldToLoop(): Promise<void> {
     setImmediate(resolve);
   });
 }
+
+/** The promise's outcome, or `ERR_ABORTED` as soon as the signal fires; the work goes on then. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(abortError(signal));
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    const done = (): void => signal.removeEventListener('abort', onAbort);
+    promise.then(resolve, reject).finally(done);
+  });
+}

@@ -1,5 +1,5 @@
 import { formatTxid, NO_TXID, toTxid, type Txid } from '../../formats/ltx/index.ts';
-import { abortError, isAborted, sleep, type TimerHandle } from '../../lib/clock.ts';
+import { isAborted, sleep, type TimerHandle, unlessAborted } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
 import type { FileInfo, FileKey, ReplicaClient, WriteSource } from '../../storage/index.ts';
@@ -109,6 +109,11 @@ export class Replica {
   /** Another writer was found: nothing more is written to this replica, or deleted from it. */
   get hasConflict(): boolean {
     return this.#conflict !== undefined;
+  }
+
+  /** Failures of the upload loop in a row, and the last one. */
+  get failure(): { readonly consecutiveErrors: number; readonly error: string | undefined } {
+    return { consecutiveErrors: this.#failures.count, error: this.#failures.lastError };
   }
 
   /** The history, if it is known already. */
@@ -388,18 +393,6 @@ export class Replica {
     });
     return info;
   }
-}
-
-/** The promise's outcome, or `ERR_ABORTED` as soon as the signal fires. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(abortError(signal));
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    const done = (): void => signal.removeEventListener('abort', onAbort);
-    promise.then(resolve, reject).finally(done);
-  });
 }
 
 /** Which of the database's own files a replica lacks below its newest one: lost objects, to be uploaded again. */

@@ -7,6 +7,7 @@ import type { Logger } from '../../telemetry/index.ts';
 import { Database } from '../db/database.ts';
 import type { DatabaseOptions, Ports, StoreOptions } from '../options.ts';
 import { finalUpload } from './final-sync.ts';
+import { type DatabaseObservation, observeDatabase } from './observation.ts';
 import { Upkeep } from './upkeep.ts';
 
 /** Databases that are closed at the same time. */
@@ -68,6 +69,15 @@ export class Store {
       this.#upkeep.start();
     }
     return Promise.resolve();
+  }
+
+  /** What is known of every registered database now, in the order of registration. Never waits. Spec: failures OPS-22. */
+  observe(): readonly DatabaseObservation[] {
+    const status = this.#options.monitors ? 'replicating' : 'open';
+    return this.databases.map((database) => {
+      const { path } = database.options;
+      return observeDatabase({ path, status, txid: database.txid, database });
+    });
   }
 
   /**
