@@ -19,6 +19,7 @@ export const SUITES: readonly { name: string; fast: boolean; globs: readonly str
   { name: 'vectors', fast: true, globs: ['test/vectors/**/*.test.ts'] },
   { name: 'integration', fast: false, globs: ['test/integration/**/*.test.ts'] },
   { name: 'cli', fast: false, globs: ['test/cli/**/*.test.ts'] },
+  { name: 'backends', fast: false, globs: ['test/backends/**/*.test.ts'] },
   { name: 'simulation', fast: false, globs: ['test/simulation/**/*.test.ts'] },
   { name: 'interop', fast: false, globs: ['test/interop/**/*.test.ts'] },
 ];
