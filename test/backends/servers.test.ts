@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { startApache } from '../support/servers/apache.ts';
-import { startAsyncssh } from '../support/servers/asyncssh.ts';
-import { startAzurite } from '../support/servers/azurite.ts';
-import { startFakeGcsServer } from '../support/servers/fake-gcs-server.ts';
-import { startMoto } from '../support/servers/moto.ts';
-import { startNatsServer } from '../support/servers/nats-server.ts';
-import { isListening, type ServerProcess } from '../support/servers/server-process.ts';
-import { startSshd } from '../support/servers/sshd.ts';
-import { startVersitygw } from '../support/servers/versitygw.ts';
-import { startWsgidav } from '../support/servers/wsgidav.ts';
+import {
+  isListening,
+  startApache,
+  startAsyncssh,
+  startAzurite,
+  startFakeGcsServer,
+  startMoto,
+  startNatsServer,
+  startSshd,
+  startVersitygw,
+  startWsgidav,
+  type ServerProcess,
+} from '../support/servers/index.ts';
 
 /** Each server that the tests of backends rely on, without a backend: it answers, dies, and comes back on its port. */
 const STARTERS: Readonly<

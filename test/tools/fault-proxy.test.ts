@@ -4,8 +4,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { test, type TestContext } from 'node:test';
-import { answers, FaultProxy, first } from '../support/servers/fault-proxy.ts';
-import { Forwarder } from '../support/servers/forwarder.ts';
+import { answers, FaultProxy, first, Forwarder } from '../support/servers/index.ts';
 import { waitFor } from '../support/wait.ts';
 
 const BODY = 'x'.repeat(100_000);
