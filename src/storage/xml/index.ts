@@ -1,0 +1,2 @@
+export { XmlElement } from './element.ts';
+export { parseXml, type ParseXmlOptions } from './parse.ts';
