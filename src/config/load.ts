@@ -200,6 +200,7 @@ function buildDatabase(database: DatabaseKeys, file: FileKeys): DatabaseConfig {
     truncatePages: keys['truncate-page-n'],
     maxSyncWalBytes: keys['max-sync-wal-bytes'],
     restoreIfMissing: keys['restore-if-db-not-exists'],
+    lagAlertMs: database['lag-alert'],
     snapshot: keys.snapshot,
     replica: replica === undefined ? undefined : inherit(replica, settings),
     replicas: withoutNulls(keys.replicas).map((entry: ReplicaKeys) => inherit(entry, settings)),

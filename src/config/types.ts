@@ -24,6 +24,8 @@ export interface DatabaseConfig {
   readonly truncatePages: number;
   readonly maxSyncWalBytes: number;
   readonly restoreIfMissing: boolean;
+  /** The entry's own threshold; undefined = that of the file. */
+  readonly lagAlertMs: number | undefined;
   readonly snapshot: NonNullable<DatabaseKeys['snapshot']>;
   /** The `replica` block, if any. */
   readonly replica: ReplicaConfig | undefined;

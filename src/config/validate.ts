@@ -124,6 +124,12 @@ function checkIntervals(database: DatabaseConfig): void {
     ms: database.snapshot.retention,
     reason: `snapshot retention ${positive}`,
   });
+  checkDuration({
+    field: `${name}.lag-alert`,
+    ms: database.lagAlertMs,
+    reason: 'must be >= 0',
+    atLeastMs: 0,
+  });
   const reason = `sync interval ${positive}`;
   const single = database.replica?.['sync-interval'];
   checkDuration({ field: `${name}.replica.sync-interval`, ms: single, reason });

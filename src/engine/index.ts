@@ -12,4 +12,12 @@ export type {
   DatabaseStatus,
   ReplicaObservation,
 } from './store/observation.ts';
-export { Store, type CloseOptions, type SyncResult } from './store/store.ts';
+export type { RuntimeSyncResult, StopOptions } from './store/managed-database.ts';
+export type { SyncResult } from './store/open-database.ts';
+export { Store, type CloseOptions, type RuntimeResult, type SyncOptions } from './store/store.ts';
+export {
+  Watchdog,
+  type DatabaseHealth,
+  type HealthStatus,
+  type WatchdogInit,
+} from './store/watchdog.ts';

@@ -53,6 +53,7 @@ export type MetricName =
   | 'litestream_db_size'
   | 'litestream_disk_full'
   | 'litestream_l0_retention_files_total'
+  | 'litestream_queue_merge_count'
   | 'litestream_replica_lag_seconds'
   | 'litestream_replica_operation_bytes'
   | 'litestream_replica_operation_duration_seconds'

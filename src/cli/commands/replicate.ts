@@ -1,13 +1,14 @@
 import { commandLineConfig, type Config, type ConfigWarning } from '../../config/index.ts';
 import { type Command, configFlags, defineCommand, type Io, usageError } from '../command.ts';
 import { readConfig } from '../config.ts';
-import { boolFlag, type FlagValues, type ParsedFlags, stringFlag } from '../flags.ts';
+import { boolFlag, durationFlag, type FlagValues, type ParsedFlags, stringFlag } from '../flags.ts';
 import { replicate } from '../replicate/run.ts';
 
 const flags = {
   ...configFlags,
   exec: stringFlag('COMMAND', 'run this command, and stop when it ends'),
   'log-level': stringFlag('LEVEL', 'trace, debug, info, warn or error (default info)'),
+  'lag-alert': durationFlag('warn when a replica is behind for longer (0 = never)', 0),
   'restore-if-db-not-exists': boolFlag('first restore databases that do not exist'),
   once: boolFlag('replicate what there is, then stop'),
   'force-snapshot': boolFlag('with -once: write a snapshot of each database'),
@@ -56,6 +57,12 @@ async function readSource(
   return fromCommandLine(path, urls, values);
 }
 
+/** The flag stands for the key at the top of the file; a database's own key is more special. */
+function withLagAlert(config: Config, lagAlertMs: number): Config {
+  if (lagAlertMs < 0) throw usageError('lag-alert must be >= 0');
+  return lagAlertMs === 0 ? config : { ...config, lagAlertMs };
+}
+
 function checkCombinations(values: FlagValues<typeof flags>, exec: string): void {
   const { once } = values;
   if (once && exec !== '') throw usageError('cannot specify -once flag with -exec');
@@ -81,6 +88,7 @@ export const command: Command = defineCommand({
     return replicate(
       {
         ...source,
+        config: withLagAlert(source.config, values['lag-alert']),
         exec,
         logLevel: values['log-level'],
         restoreIfMissing: values['restore-if-db-not-exists'],

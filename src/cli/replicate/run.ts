@@ -12,6 +12,7 @@ import {
 import type { Io } from '../command.ts';
 import { commandLogger } from '../logging.ts';
 import { SignalQueue } from '../signals.ts';
+import { createObservability, type Observability } from './observability.ts';
 import type { ReplicateRequest } from './request.ts';
 import { start } from './start.ts';
 
@@ -27,6 +28,7 @@ interface Session {
   readonly io: Io;
   readonly logger: Logger;
   readonly signals: SignalQueue;
+  readonly observability: Observability;
 }
 
 function logSignal(signal: NodeJS.Signals, logger: Logger): void {
@@ -38,7 +40,7 @@ async function startUnlessStopped(
   session: Session,
   opened: (store: Store) => void,
 ): Promise<Store | NodeJS.Signals> {
-  const { request, io, logger, signals } = session;
+  const { request, io, logger, observability, signals } = session;
   const stop = new AbortController();
   let stoppedBy: NodeJS.Signals | undefined;
   signals.handle((signal) => {
@@ -46,7 +48,14 @@ async function startUnlessStopped(
     stop.abort();
   });
   try {
-    const store = await start({ request, io, logger, signal: stop.signal, opened });
+    const store = await start({
+      request,
+      io,
+      logger,
+      observability,
+      signal: stop.signal,
+      opened,
+    });
     return stoppedBy ?? store;
   } catch (error) {
     if (stoppedBy === undefined) throw error;
@@ -173,6 +182,7 @@ async function runSession(session: Session): Promise<void> {
   } catch (error) {
     failure = error instanceof Error ? error : new Error(String(error));
   }
+  session.observability.quiet();
   if (opened !== undefined) {
     await close(opened, session);
     logger.log('info', 'litestream shut down');
@@ -192,11 +202,14 @@ export async function replicate(request: ReplicateRequest, io: Io): Promise<numb
   const { logging } = request.config;
   const logger = commandLogger(io, { logging, level: request.logLevel });
   logger.log('info', 'litestream', { version: packageVersion(), level: request.level });
+  const { config, once } = request;
+  const observability = await createObservability({ config, monitors: !once, io, logger });
   // Without databases nothing else keeps the process alive.
   const alive = io.clock.timer(Number.MAX_SAFE_INTEGER, () => undefined);
   try {
-    await runSession({ request, io, logger, signals });
+    await runSession({ request, io, logger, signals, observability });
   } finally {
+    observability.close();
     alive.cancel();
   }
   return 0;

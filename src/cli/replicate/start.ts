@@ -14,15 +14,12 @@ import {
 import type { Store } from '../../engine/index.ts';
 import { throwIfAborted } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError, wrapError } from '../../lib/errors.ts';
+import { parseListenAddress } from '../../lib/listen-address.ts';
 import type { ReplicaLocation } from '../../storage/index.ts';
-import {
-  DurationValue,
-  type LogAttributes,
-  type Logger,
-  noopMetrics,
-} from '../../telemetry/index.ts';
+import { DurationValue, type LogAttributes, type Logger } from '../../telemetry/index.ts';
 import { type Io, usageError } from '../command.ts';
 import { logConfigWarnings } from '../logging.ts';
+import type { Observability } from './observability.ts';
 import type { ReplicateRequest } from './request.ts';
 
 /** What start-up works with. */
@@ -34,6 +31,7 @@ export interface StartContext {
   readonly signal: AbortSignal;
   /** Called as soon as there is something to close. */
   readonly opened: (store: Store) => void;
+  readonly observability: Observability;
 }
 
 const RETENTION_HINT =
@@ -42,13 +40,9 @@ const RETENTION_HINT =
 /** Keys that are read and do nothing in this version. */
 function idleKeys(config: Config): string[] {
   const keys: readonly (readonly [key: string, used: boolean])[] = [
-    ['addr', config.addr !== ''],
     ['mcp-addr', config.mcpAddr !== ''],
     ['socket.enabled', config.socket.enabled],
     ['validation.interval', config.validationIntervalMs > 0],
-    ['heartbeat-url', config.heartbeatUrl !== ''],
-    ['watchdog-threshold', config.watchdogThresholdMs !== undefined],
-    ['lag-alert', config.lagAlertMs > 0],
     ['dbs[].watch', config.databases.some(({ watch }) => watch)],
   ];
   return keys.filter(([, used]) => used).map(([key]) => key);
@@ -156,11 +150,12 @@ async function openStore(
   databases: readonly ResolvedDatabase[],
   context: StartContext,
 ): Promise<Store> {
-  const { request, io, logger, signal } = context;
+  const { request, io, logger, observability, signal } = context;
+  const { metrics } = observability;
   const { clock, environment, fileSystem } = io;
   throwIfAborted(signal);
   const random = (): number => Math.random();
-  const ports = { clock, environment, fileSystem, logger, metrics: noopMetrics, random };
+  const ports = { clock, environment, fileSystem, logger, metrics, random };
   const store = await createStore(request.config, databases, ports, { monitors: !request.once });
   try {
     await store.open();
@@ -185,7 +180,7 @@ function logDatabases(databases: readonly ResolvedDatabase[], logger: Logger): v
 }
 
 function checkAddress(address: string): void {
-  if (address === '' || /:[^:\]]+$/.test(address)) return;
+  if (address === '' || parseListenAddress(address) !== undefined) return;
   throw usageError(`must specify port for bind address: "${address}"`);
 }
 
@@ -235,5 +230,6 @@ export async function start(context: StartContext): Promise<Store> {
   }
   logDatabases(databases, logger);
   checkAddress(config.addr);
+  await context.observability.watch(store);
   return store;
 }

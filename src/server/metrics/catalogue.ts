@@ -48,6 +48,11 @@ export const catalogue: Readonly<Record<MetricName, MetricDefinition>> = {
     help: 'Number of L0 files by status during retention enforcement',
     labels: ['db', 'status'],
   },
+  litestream_queue_merge_count: {
+    type: 'counter',
+    help: 'Number of times that files waiting for a replica were merged to save disk space',
+    labels: ['db'],
+  },
   litestream_replica_lag_seconds: {
     type: 'gauge',
     help: 'Age of the oldest local L0 file that is not in every replica yet, in seconds',
