@@ -61,11 +61,17 @@ async function openProvider(
       const { FileReplicaClient } = await import('./providers/file/index.ts');
       return new FileReplicaClient({ ...options, path: location.path });
     }
-    case 'abs':
+    case 'abs': {
+      const { createAbsClient } = await import('./providers/abs/index.ts');
+      return createAbsClient(location, options);
+    }
+    case 's3': {
+      const { createS3Client } = await import('./providers/s3/index.ts');
+      return createS3Client(location, options);
+    }
     case 'gs':
     case 'nats':
     case 'oss':
-    case 's3':
     case 'sftp':
     case 'webdav':
       throw new LitestreamError(

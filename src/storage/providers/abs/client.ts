@@ -1,0 +1,281 @@
+import type { BlobItem, ContainerClient } from '@azure/storage-blob';
+import { matchFileName, type Txid } from '../../../formats/ltx/index.ts';
+import { present } from '../../../lib/assert.ts';
+import { abortError, type Clock, isAborted, throwIfAborted } from '../../../lib/clock.ts';
+import { isLitestreamError, LitestreamError } from '../../../lib/errors.ts';
+import { parseRfc3339 } from '../../../lib/time-text.ts';
+import type {
+  CallOptions,
+  FileInfo,
+  FileKey,
+  ListOptions,
+  ObjectInfo,
+  ReadOptions,
+  ReplicaClient,
+  WriteOptions,
+  WriteSource,
+} from '../../contract.ts';
+import { headerTimestamp, LTX_HEADER_SIZE } from '../../header-time.ts';
+import { joinPath, layoutFor } from '../../layouts.ts';
+import { mapOrdered, readRange } from '../../streams.ts';
+import { Attempts } from './attempts.ts';
+import { brokenStream, isMissingBlob } from './errors.ts';
+import { TIMESTAMP_KEY, Uploader } from './upload.ts';
+
+const LAYOUT = layoutFor('abs');
+/** What the service gives at most. */
+const PAGE_SIZE = 5000;
+const PARALLEL_HEADER_READS = 32;
+const PARALLEL_DELETES = 8;
+
+export interface AbsReplicaOptions {
+  readonly container: ContainerClient;
+  /** `<endpoint>/<container>`, nothing secret in it. */
+  readonly address: string;
+  readonly path: string;
+  readonly clock: Clock;
+  readonly random: () => number;
+}
+
+/** A replica in a container of Azure Blob Storage. Spec: backends 5.4. */
+export class AbsReplicaClient implements ReplicaClient {
+  readonly type = 'abs';
+  readonly location: string;
+  readonly #container: ContainerClient;
+  readonly #path: string;
+  readonly #clock: Clock;
+  readonly #closing = new AbortController();
+  readonly #attempts: Attempts;
+  readonly #uploader: Uploader;
+
+  constructor({ container, address, path, clock, random }: AbsReplicaOptions) {
+    this.#container = container;
+    this.#path = path;
+    this.#clock = clock;
+    this.#attempts = new Attempts({ clock, random, closing: this.#closing.signal });
+    this.#uploader = new Uploader(this.#attempts);
+    this.location = `${address}/${joinPath(path)}`;
+  }
+
+  /** Contacts nothing: the first request says what is wrong. */
+  async init({ signal }: CallOptions = {}): Promise<void> {
+    await Promise.resolve();
+    throwIfAborted(signal);
+  }
+
+  async *list(
+    level: number,
+    { seek, accurateTimes = false, signal }: ListOptions = {},
+  ): AsyncGenerator<FileInfo, void, undefined> {
+    throwIfAborted(signal);
+    const prefix = LAYOUT.levelPrefix(this.#path, level);
+    for await (const page of this.#pages(prefix, 'abs: cannot list blobs', signal)) {
+      const found = page.flatMap((item) => listed(item, { prefix, level, seek }));
+      const files = mapOrdered(found, PARALLEL_HEADER_READS, (file) =>
+        accurateTimes ? this.#withHeaderTime(file, signal) : Promise.resolve(file.info),
+      );
+      for await (const file of files) {
+        throwIfAborted(signal);
+        if (file !== undefined) yield file;
+      }
+    }
+  }
+
+  /** Copies of blobs may have lost their metadata. Undefined for a file that is gone by now. */
+  async #withHeaderTime(
+    { info, exact }: ListedFile,
+    signal: AbortSignal | undefined,
+  ): Promise<FileInfo | undefined> {
+    if (exact) return info;
+    try {
+      const header = await readRange(this, info, { size: LTX_HEADER_SIZE, signal });
+      return { ...info, createdAt: headerTimestamp(header) };
+    } catch (error) {
+      if (isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) return undefined;
+      // What is no LTX file keeps the time that the service knows.
+      if (isLitestreamError(error, 'ERR_LTX_HEADER')) return info;
+      throw error;
+    }
+  }
+
+  read(key: FileKey, options: ReadOptions = {}): AsyncIterable<Uint8Array> {
+    return this.#download(LAYOUT.fileKey(this.#path, key), options);
+  }
+
+  async *listObjects(
+    folder: string,
+    { signal }: CallOptions = {},
+  ): AsyncGenerator<ObjectInfo, void, undefined> {
+    throwIfAborted(signal);
+    const root = joinPath(this.#path);
+    const skip = root === '' || root === '.' ? 0 : root.length + 1;
+    const prefix = `${joinPath(this.#path, folder)}/`;
+    for await (const page of this.#pages(prefix, 'abs: cannot list blobs', signal)) {
+      for (const { name, properties } of page) {
+        throwIfAborted(signal);
+        const modifiedAt = properties.lastModified.getTime();
+        yield { key: name.slice(skip), size: properties.contentLength ?? 0, modifiedAt };
+      }
+    }
+  }
+
+  readObject({ key }: ObjectInfo, options: ReadOptions = {}): AsyncIterable<Uint8Array> {
+    return this.#download(joinPath(this.#path, key), options);
+  }
+
+  async write(key: FileKey, source: WriteSource, options: WriteOptions = {}): Promise<FileInfo> {
+    throwIfAborted(options.signal);
+    const name = LAYOUT.fileKey(this.#path, key);
+    const blob = this.#container.getBlockBlobClient(name);
+    const what = `abs: cannot upload ltx file "${name}"`;
+    const createdAt = await this.#uploader.upload(blob, source, { ...options, what });
+    const { level, minTxid, maxTxid } = key;
+    return { level, minTxid, maxTxid, size: source.size, createdAt };
+  }
+
+  async delete(keys: readonly FileKey[], { signal }: CallOptions = {}): Promise<void> {
+    throwIfAborted(signal);
+    const names = keys.map((key) => LAYOUT.fileKey(this.#path, key));
+    await this.#deleteBlobs(names, (name) => `abs: cannot delete ltx file "${name}"`, signal);
+  }
+
+  /** Without a path only what a replica can have stored: a whole container is more than was meant. */
+  async deleteAll({ signal }: CallOptions = {}): Promise<void> {
+    throwIfAborted(signal);
+    const root = joinPath(this.#path);
+    const prefixes = root === '' || root === '.' ? ['ltx/', 'generations/'] : [`${root}/`];
+    for (const prefix of prefixes) {
+      for await (const page of this.#pages(prefix, 'abs: cannot list blobs', signal)) {
+        const names = page.map(({ name }) => name);
+        await this.#deleteBlobs(names, (name) => `abs: cannot delete blob "${name}"`, signal);
+      }
+    }
+  }
+
+  /** Ends what is under way with `ERR_ABORTED`. */
+  async close(): Promise<void> {
+    await Promise.resolve();
+    this.#closing.abort(new LitestreamError('ERR_ABORTED', 'abs: the client is closed'));
+  }
+
+  async #deleteBlobs(
+    names: readonly string[],
+    what: (name: string) => string,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const deletes = mapOrdered(names, PARALLEL_DELETES, async (name) => {
+      const blob = this.#container.getBlobClient(name);
+      try {
+        await this.#attempts.run({ what: what(name), signal }, (abortSignal) =>
+          blob.delete({ abortSignal }),
+        );
+      } catch (error) {
+        if (!isMissingBlob(error)) throw error;
+      }
+    });
+    while ((await deletes.next()).done !== true);
+  }
+
+  async *#pages(
+    prefix: string,
+    what: string,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<readonly BlobItem[], void, undefined> {
+    let continuationToken: string | undefined;
+    do {
+      const token: string | undefined = continuationToken;
+      const step = await this.#attempts.run({ what, signal }, (abortSignal) =>
+        this.#container
+          .listBlobsFlat({ prefix, includeMetadata: true, abortSignal })
+          .byPage({
+            maxPageSize: PAGE_SIZE,
+            ...(token !== undefined && { continuationToken: token }),
+          })
+          .next(),
+      );
+      if (step.done === true) return;
+      yield step.value.segment.blobItems;
+      continuationToken = step.value.continuationToken || undefined;
+    } while (continuationToken !== undefined);
+  }
+
+  async *#download(
+    name: string,
+    { offset = 0, size = 0, signal: caller }: ReadOptions,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    throwIfAborted(caller);
+    const what = `abs: cannot start new reader for "${name}"`;
+    const blob = this.#container.getBlobClient(name);
+    const stop = new AbortController();
+    const signal = this.#attempts.signal(caller);
+    try {
+      const response = await this.#attempts.run({ what, signal: caller }, (abortSignal) =>
+        blob.download(offset, size === 0 ? undefined : size, {
+          abortSignal: AbortSignal.any([abortSignal, stop.signal]),
+          maxRetryRequests: 0,
+        }),
+      );
+      yield* this.#body(present(response.readableStreamBody, 'body'), signal);
+    } catch (error) {
+      if (isRangeBehindEnd(error)) return;
+      if (!isMissingBlob(error) || !(error instanceof LitestreamError)) throw error;
+      throw new LitestreamError('ERR_STORAGE_NOT_FOUND', error.message, {
+        details: { ...error.details, key: name },
+        cause: error,
+        ...(error.hint !== undefined && { hint: error.hint }),
+      });
+    } finally {
+      stop.abort();
+    }
+  }
+
+  async *#body(
+    body: NodeJS.ReadableStream,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for await (const chunk of body) {
+        if (typeof chunk === 'string' || chunk.length === 0) continue;
+        yield new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+        throwIfAborted(signal);
+      }
+    } catch (error) {
+      if (isAborted(signal)) throw abortError(signal);
+      throw brokenStream(error, this.#clock);
+    }
+  }
+}
+
+interface ListedFile {
+  readonly info: FileInfo;
+  /** True if the creation time is that of the LTX header. */
+  readonly exact: boolean;
+}
+
+interface ListedFrom {
+  readonly prefix: string;
+  readonly level: number;
+  readonly seek: Txid | undefined;
+}
+
+function listed(
+  { name, properties, metadata }: BlobItem,
+  { prefix, level, seek }: ListedFrom,
+): readonly ListedFile[] {
+  const txids = matchFileName(name.slice(prefix.length));
+  if (txids === undefined || txids.minTxid < (seek ?? 0n)) return [];
+  const stored = parseRfc3339(timestampOf(metadata));
+  const createdAt = stored ?? (properties.createdOn ?? properties.lastModified).getTime();
+  const size = properties.contentLength ?? 0;
+  return [{ info: { level, ...txids, size, createdAt }, exact: stored !== undefined }];
+}
+
+/** Libraries spell names of metadata as they like: they come and go as HTTP headers. */
+function timestampOf(metadata: Readonly<Record<string, string>> = {}): string {
+  const found = Object.entries(metadata).find(([name]) => name.toLowerCase() === TIMESTAMP_KEY);
+  return found?.[1] ?? '';
+}
+
+function isRangeBehindEnd(error: unknown): boolean {
+  return error instanceof LitestreamError && error.details['status'] === 416;
+}

@@ -1,0 +1,25 @@
+import type { Clock } from '../../../lib/clock.ts';
+import type { ReplicaClient } from '../../contract.ts';
+import type { AbsLocation } from '../../locations.ts';
+import { AbsReplicaClient } from './client.ts';
+import { containerAddress, containerClient, type CredentialPorts } from './credentials.ts';
+
+export interface AbsPorts extends CredentialPorts {
+  readonly clock: Clock;
+  /** In [0, 1). Default: Math.random. */
+  readonly random?: (() => number) | undefined;
+}
+
+/**
+ * A client for a container of Azure Blob Storage. Loads the SDK, contacts nothing.
+ *
+ * @throws LitestreamError `ERR_STORAGE_URL` for settings that cannot work, or a package that is not installed.
+ */
+export async function createAbsClient(
+  location: AbsLocation,
+  { clock, environment, logger, random = Math.random }: AbsPorts,
+): Promise<ReplicaClient> {
+  const { url: address } = containerAddress(location);
+  const container = await containerClient(location, { environment, logger });
+  return new AbsReplicaClient({ container, address, path: location.path, clock, random });
+}
