@@ -71,7 +71,7 @@ export class IncomingResponse implements HttpResponse {
           const step = await chunks.next();
           ports.received();
           if (step.done === true) break;
-          if (step.value instanceof Uint8Array && step.value.length > 0) yield step.value;
+          if (step.value instanceof Uint8Array && step.value.length > 0) yield plain(step.value);
         }
         if (!this.#message.complete) throw new Error('unexpected EOF');
         await ports.released();
@@ -98,4 +98,9 @@ function tooLong(where: string, limit: number): LitestreamError {
   return new LitestreamError('ERR_STORAGE', `${where}: answer is longer than ${limit} bytes`, {
     details: { host: where, limit },
   });
+}
+
+/** Node's buffers are arrays with a behaviour of their own; callers get plain ones. */
+function plain({ buffer, byteOffset, length }: Uint8Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, length);
 }
