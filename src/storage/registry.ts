@@ -69,7 +69,10 @@ async function openProvider(
       const { createS3Client } = await import('./providers/s3/index.ts');
       return createS3Client(location, options);
     }
-    case 'gs':
+    case 'gs': {
+      const { createGsClient } = await import('./providers/gs/index.ts');
+      return createGsClient(location, options);
+    }
     case 'nats':
     case 'oss':
     case 'sftp':
