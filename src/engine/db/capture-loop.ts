@@ -9,6 +9,7 @@ import { Checkpointer } from './checkpointer.ts';
 import { ContinuityLost } from './continuity-lost.ts';
 import type { LocalFiles } from './local-files.ts';
 import { Pace } from './pace.ts';
+import { CheckpointMetrics } from './pass-metrics.ts';
 import type { Published } from './publish.ts';
 import { Publisher } from './publisher.ts';
 import type { Captured, CaptureSession } from './session.ts';
@@ -58,6 +59,7 @@ export class CaptureLoop {
   readonly #session: CaptureSession;
   readonly #publisher: Publisher;
   readonly #checkpointer: Checkpointer;
+  readonly #meter: CheckpointMetrics;
   readonly #schedule: CheckpointSchedule;
   readonly #pace: Pace;
   /** The WAL before the capture that last reached its end. */
@@ -95,6 +97,7 @@ export class CaptureLoop {
       gatherPending: (bytesMax) =>
         this.#publisher.gatherBytes <= bytesMax && this.#publisher.gather(),
     });
+    this.#meter = new CheckpointMetrics(options.path, init.ports.metrics, clock);
     this.#schedule = new CheckpointSchedule(options, clock.monotonic());
     this.#pace = new Pace({ ...captureInterval(options), now: clock.monotonic() });
     this.#busyAt = this.#ratedAt = clock.monotonic();
@@ -107,6 +110,12 @@ export class CaptureLoop {
   /** The WAL that is followed. */
   get walPath(): string {
     return this.#session.live.walPath;
+  }
+
+  /** End of the WAL content that is in local files; undefined while some waits for its file. */
+  get syncedWalSize(): number | undefined {
+    if (this.#session.pages > 0 || this.#publisher.busy) return undefined;
+    return this.#session.capture.position?.offset ?? 0;
   }
 
   /** Since when captured pages wait for their file, milliseconds of the monotonic clock. */
@@ -349,7 +358,6 @@ export class CaptureLoop {
     ports.metrics.set('litestream_txid', labels, Number(txid));
     ports.metrics.set('litestream_wal_size', labels, offset + size);
     ports.metrics.add('litestream_total_wal_bytes', labels, size);
-    ports.metrics.add('litestream_sync_count', labels, 1);
     this.#init.onPublished(txid, transaction.full?.breaksHistory === true);
   }
 
@@ -359,15 +367,12 @@ export class CaptureLoop {
     if (this.#views > 0) return;
     const pending = this.#checkpointer.pending(this.#session);
     if (!this.#schedule.due(pending, clock.monotonic())) return;
-    const startedAt = clock.monotonic();
-    const outcome = await this.#checkpointer.run(this.#session, signal);
+    const outcome = await this.#meter.run('PASSIVE', () =>
+      this.#checkpointer.run(this.#session, signal),
+    );
     const left = this.#checkpointer.pending(this.#session);
     this.#schedule.note(outcome, left, clock.monotonic());
-    const labels = { db: options.path, mode: 'PASSIVE' };
-    this.#init.ports.metrics.add('litestream_checkpoint_count', labels, 1);
-    const seconds = (clock.monotonic() - startedAt) / 1000;
-    this.#init.ports.metrics.add('litestream_checkpoint_seconds', labels, seconds);
-    if (outcome === 'complete') this.#truncate();
+    if (outcome === 'complete') await this.#truncate();
     const grown = this.#schedule.alarm(left);
     if (grown === undefined) return;
     logger.log('warn', 'wal cannot be checkpointed, a long-running reader may hold it', {
@@ -379,14 +384,14 @@ export class CaptureLoop {
   }
 
   /** Gives the disk space of an outsized WAL back; nobody waits for it. */
-  #truncate(): void {
+  async #truncate(): Promise<void> {
     const { truncatePages } = this.#init.options;
     if (truncatePages < 0) return;
     const { live } = this.#session;
     const threshold = walSize(truncatePages || TRUNCATE_PAGES_DEFAULT, live.pageSize);
     const size = live.wal().size();
     if (size < threshold) return;
-    const result = live.truncateWal();
+    const result = await this.#meter.run('TRUNCATE', () => live.truncateWal());
     if (result.busy) return;
     this.#init.logger.log('info', 'truncated the wal', { wal_size: size, threshold });
   }

@@ -11,6 +11,7 @@ import { findHoles, Replica, type ReplicaHistory } from '../replica/replica.ts';
 import { CaptureLoop, type SnapshotView } from './capture-loop.ts';
 import { LocalFiles, ownershipOf } from './local-files.ts';
 import { MetaLock } from './meta-lock.ts';
+import { PassMetrics } from './pass-metrics.ts';
 import { PublishTimes } from './publish-times.ts';
 import { openSession } from './opener.ts';
 import { ContinuityLost } from './continuity-lost.ts';
@@ -75,6 +76,7 @@ export class Database {
   /** Newest local TXID of a session that is closed: its files may still have to be uploaded. */
   #lastTxid: Txid = NO_TXID;
   readonly #times = new PublishTimes();
+  readonly #meter: PassMetrics;
   /** Monotonic, and wall clock: the start, and the begin of the last turn that reached the end of the WAL. */
   readonly #openedAt: number;
   #capturedAt: number;
@@ -86,6 +88,7 @@ export class Database {
     const { options, ports } = init;
     this.options = options;
     this.#ports = ports;
+    this.#meter = new PassMetrics(options.path, ports.metrics, ports.clock);
     this.#openedAt = this.#capturedAt = ports.clock.monotonic();
     this.#capturedWallMs = ports.clock.now();
     this.#worker = init.worker;
@@ -226,7 +229,10 @@ export class Database {
   async #pass(force: boolean): Promise<void> {
     const { clock } = this.#ports;
     const [beganAt, beganWallMs] = [clock.monotonic(), clock.now()];
-    await this.#turn(force);
+    await this.#meter.run(
+      () => this.#turn(force),
+      () => ({ txid: this.txid, walSize: this.#capture?.syncedWalSize }),
+    );
     this.#capturedAt = beganAt;
     this.#capturedWallMs = beganWallMs;
   }
