@@ -142,12 +142,30 @@ interface Part {
   discard(): Promise<void>;
 }
 
+/** What {@link mergeRange} needs of {@link CompactOptions}. */
+export type MergeRangeOptions = Pick<
+  CompactOptions,
+  'clock' | 'level' | 'logger' | 'openLocal' | 'signal' | 'temporary'
+> & { readonly client: Pick<ReplicaClient, 'read' | 'write'> };
+
+/**
+ * Merges these files, oldest first and without a gap, into one of `level`; fewer of them if the page size changes.
+ *
+ * @throws LitestreamError as {@link compactLevel}
+ */
+export function mergeRange(
+  files: readonly FileInfo[],
+  options: MergeRangeOptions,
+): Promise<{ readonly file: FileInfo; readonly inputs: number }> {
+  return new Compaction(options, files).run();
+}
+
 class Compaction {
-  readonly #options: CompactOptions;
+  readonly #options: MergeRangeOptions;
   readonly #files: readonly FileInfo[];
   #spools = 0;
 
-  constructor(options: CompactOptions, files: readonly FileInfo[]) {
+  constructor(options: MergeRangeOptions, files: readonly FileInfo[]) {
     this.#options = options;
     this.#files = files;
   }
@@ -240,11 +258,11 @@ class Compaction {
 /** A file of the source level: the local copy as long as it is good, else the replica's. */
 class FilePart implements Part {
   readonly #file: FileInfo;
-  readonly #options: CompactOptions;
+  readonly #options: MergeRangeOptions;
   #local: 'untried' | 'used' | 'unusable' = 'untried';
   #localError: unknown;
 
-  constructor(file: FileInfo, options: CompactOptions) {
+  constructor(file: FileInfo, options: MergeRangeOptions) {
     this.#file = file;
     this.#options = options;
   }

@@ -2,6 +2,7 @@ export { nextBoundary, previousBoundary } from './boundary.ts';
 export { chainFrom, coverage, covers, newestOf, restorableTo, type LevelGap } from './chain.ts';
 export {
   compactLevel,
+  mergeRange,
   type CompactOptions,
   type CompactOutcome,
   type TemporaryFiles,

@@ -4,6 +4,7 @@ import {
   LTX_HEADER_SIZE,
   LtxDecoder,
   matchFileName,
+  toTxid,
   type LtxHeader,
   type Txid,
 } from '../../formats/ltx/index.ts';
@@ -21,6 +22,12 @@ export interface LocalOwnership {
   readonly directory: Ownership;
 }
 
+/** Transactions in one file, inclusive. More than one after {@link LocalFiles.merge}. */
+export interface TxidRange {
+  readonly minTxid: Txid;
+  readonly maxTxid: Txid;
+}
+
 /** Receives the pages of a file while it is verified; the image is valid during the call only. */
 export type PageVisitor = (pgno: number, page: Uint8Array) => void;
 
@@ -35,6 +42,8 @@ export class LocalFiles {
   readonly folder: string;
   readonly #fs: FileSystem;
   #ownership: LocalOwnership | undefined;
+  /** First TXID of each file that holds several, by its last one. */
+  #merged: ReadonlyMap<bigint, Txid> = new Map();
 
   constructor(metaPath: string, fileSystem: FileSystem) {
     this.metaPath = metaPath;
@@ -51,35 +60,74 @@ export class LocalFiles {
     return this.#ownership;
   }
 
+  /** Of the file that ends with the TXID. */
   pathOf(txid: Txid): string {
-    return join(this.folder, formatFileName(txid, txid));
+    return join(this.folder, formatFileName(this.#merged.get(txid) ?? txid, txid));
   }
 
-  /** TXIDs that have a file, ascending. Other names are ignored. */
-  async list(): Promise<Txid[]> {
-    const txids: Txid[] = [];
-    for (const name of await this.#fs.list('l0:list', this.folder)) {
-      const range = matchFileName(name);
-      if (range !== undefined && range.minTxid === range.maxTxid) txids.push(range.maxTxid);
+  /** The file that holds a TXID, if it is one with several; else the one that would be its own. */
+  rangeOf(txid: Txid): TxidRange {
+    for (const [maxTxid, minTxid] of this.#merged) {
+      if (minTxid <= txid && txid <= maxTxid) return { minTxid, maxTxid: toTxid(maxTxid) };
     }
-    return txids.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+    return { minTxid: txid, maxTxid: txid };
   }
 
-  /** Removes what a crash left half-written. */
+  /** True if the file that ends with the TXID holds others, too. */
+  isMerged(txid: Txid): boolean {
+    return this.#merged.has(txid);
+  }
+
+  /** Last TXIDs of all files, ascending. Other names are ignored, and files that a merged one replaces. */
+  async list(): Promise<Txid[]> {
+    const { kept } = await this.#survey();
+    return kept.map(({ maxTxid }) => maxTxid);
+  }
+
+  /** Removes what a crash left half-written or half-removed. */
   async removeTemporary(): Promise<void> {
     for (const name of await this.#fs.list('l0:list', this.folder)) {
       if (name.endsWith('.tmp')) await this.#fs.remove('l0:clean', join(this.folder, name));
     }
+    const { replaced } = await this.#survey();
+    for (const name of replaced) await this.#fs.remove('l0:clean', join(this.folder, name));
+  }
+
+  /**
+   * Puts one file with the transactions of `range` in the place of theirs, durably. A crash leaves either those or both.
+   *
+   * @param replaced - last TXIDs of the files that it stands for
+   */
+  async merge(range: TxidRange, source: WriteSource, replaced: readonly Txid[]): Promise<void> {
+    const { minTxid, maxTxid } = range;
+    const old = replaced.map((txid) => this.pathOf(txid));
+    const file = await this.create(maxTxid);
+    const path = join(this.folder, formatFileName(minTxid, maxTxid));
+    try {
+      let position = 0;
+      for await (const piece of source.stream()) {
+        await file.write('l0:merge', piece, position);
+        position += piece.length;
+      }
+      await this.#publish(this.#temporary(maxTxid), path, file);
+    } catch (error) {
+      await this.discard(maxTxid, file);
+      throw error;
+    }
+    await this.#survey();
+    for (const name of old) if (name !== path) await this.#fs.remove('l0:remove', name);
   }
 
   /** Removes all local files; the metadata folder itself stays. */
   async removeAll(): Promise<void> {
     await this.#fs.removeTree('l0:reset', join(this.metaPath, 'ltx'));
+    this.#merged = new Map();
   }
 
   /** Removes single files. */
   async remove(txids: readonly Txid[]): Promise<void> {
     for (const txid of txids) await this.#fs.remove('l0:remove', this.pathOf(txid));
+    if (this.#merged.size > 0) await this.#survey();
   }
 
   async makeFolder(): Promise<void> {
@@ -106,13 +154,7 @@ export class LocalFiles {
 
   /** Fsyncs and closes the file and gives it its name, durably. */
   async publish(txid: Txid, file: OpenFile): Promise<void> {
-    try {
-      await file.sync('l0:fsync');
-    } finally {
-      await file.close();
-    }
-    await this.#fs.rename('l0:rename', this.#temporary(txid), this.pathOf(txid));
-    await this.#fs.syncDirectory('l0:fsync-dir', this.folder);
+    await this.#publish(this.#temporary(txid), this.pathOf(txid), file);
   }
 
   /** Removes a temporary file after a failure. Never throws. */
@@ -169,7 +211,8 @@ export class LocalFiles {
   async openCopy(
     file: Pick<FileInfo, 'level' | 'minTxid' | 'maxTxid'>,
   ): Promise<OpenFile | undefined> {
-    if (file.level !== 0 || file.minTxid !== file.maxTxid) return undefined;
+    const { maxTxid, minTxid } = file;
+    if (file.level !== 0 || (this.#merged.get(maxTxid) ?? maxTxid) !== minTxid) return undefined;
     try {
       return await this.#fs.open('l0:read', this.pathOf(file.maxTxid), 'read');
     } catch (error) {
@@ -219,8 +262,45 @@ export class LocalFiles {
     }
   }
 
+  async #publish(temporary: string, path: string, file: OpenFile): Promise<void> {
+    try {
+      await file.sync('l0:fsync');
+    } finally {
+      await file.close();
+    }
+    await this.#fs.rename('l0:rename', temporary, path);
+    await this.#fs.syncDirectory('l0:fsync-dir', this.folder);
+  }
+
+  /** Reads the folder. */
+  async #survey(): Promise<{ kept: TxidRange[]; replaced: string[] }> {
+    const ranges: TxidRange[] = [];
+    for (const name of await this.#fs.list('l0:list', this.folder)) {
+      const range = matchFileName(name);
+      if (range !== undefined) ranges.push(range);
+    }
+    const merged = ranges.filter(({ minTxid, maxTxid }) => minTxid !== maxTxid);
+    const isReplaced = (range: TxidRange): boolean =>
+      merged.some(
+        (other) =>
+          other !== range && other.minTxid <= range.minTxid && range.maxTxid <= other.maxTxid,
+      );
+    const kept = merged.length === 0 ? ranges : ranges.filter((range) => !isReplaced(range));
+    kept.sort((a, b) => (a.maxTxid < b.maxTxid ? -1 : a.maxTxid > b.maxTxid ? 1 : 0));
+    this.#merged = new Map(
+      kept
+        .filter(({ minTxid, maxTxid }) => minTxid !== maxTxid)
+        .map(({ minTxid, maxTxid }) => [maxTxid, minTxid]),
+    );
+    const replaced = merged.length === 0 ? [] : ranges.filter(isReplaced);
+    return {
+      kept,
+      replaced: replaced.map(({ minTxid, maxTxid }) => formatFileName(minTxid, maxTxid)),
+    };
+  }
+
   #temporary(txid: Txid): string {
-    return `${this.pathOf(txid)}.tmp`;
+    return join(this.folder, `${formatFileName(txid, txid)}.tmp`);
   }
 }
 

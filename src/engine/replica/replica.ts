@@ -4,7 +4,7 @@ import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
 import type { FileInfo, FileKey, ReplicaClient, WriteSource } from '../../storage/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
-import type { LocalFiles } from '../db/local-files.ts';
+import type { LocalFiles, TxidRange } from '../db/local-files.ts';
 import { FailureLog } from '../failure-log.ts';
 import type { Ports, ReplicaOptions } from '../options.ts';
 import { sameContent, sharesHistory, writerConflict } from './two-writers.ts';
@@ -66,6 +66,7 @@ export class Replica {
   #loop: Promise<void> | undefined;
   #bridge: Bridge | undefined;
   #snapshotBehind: Txid | undefined;
+  #onProgress: (() => void) | undefined;
   #lastBatchAt = -Infinity;
   /** Level 0 holds every TXID from here to the position, apart from what was deleted since. */
   level0From: bigint = 1n;
@@ -121,6 +122,11 @@ export class Replica {
     return this.#history;
   }
 
+  /** Sets whom to tell when the position has become known or has changed. */
+  onProgress(listener: () => void): void {
+    this.#onProgress = listener;
+  }
+
   /** Sets what to do about local files that are gone before they were uploaded. */
   setBridge(bridge: Bridge): void {
     this.#bridge = bridge;
@@ -134,8 +140,10 @@ export class Replica {
   async uploadAgain(txids: readonly Txid[], signal?: AbortSignal): Promise<FileInfo[]> {
     const uploaded: FileInfo[] = [];
     for (const txid of txids) {
+      // What overlaps files that are there already would break the chain for other programs.
+      if (this.#files.isMerged(txid)) continue;
       try {
-        uploaded.push(await this.#uploadOne(txid, signal));
+        uploaded.push(await this.#uploadOne({ minTxid: txid, maxTxid: txid }, signal));
       } catch (error) {
         if (!isLitestreamError(error, 'ERR_LTX_MISSING')) throw error;
       }
@@ -144,8 +152,20 @@ export class Replica {
   }
 
   /** True unless the replica's history is another one than that of the local files. */
-  async continues(history: ReplicaHistory, local: readonly Txid[]): Promise<boolean> {
-    return sharesHistory(this.client, history.level0, local, (txid) => this.#files.header(txid));
+  async continues(
+    history: ReplicaHistory,
+    local: readonly Txid[],
+    signal?: AbortSignal,
+  ): Promise<boolean> {
+    const stop = this.#contactStop.signal;
+    return sharesHistory({
+      client: this.client,
+      stored: history.level0,
+      // A merged file has no counterpart that it could be compared with.
+      local: local.filter((txid) => !this.#files.isMerged(txid)),
+      headerOf: (txid) => this.#files.header(txid),
+      signal: signal === undefined ? stop : AbortSignal.any([stop, signal]),
+    });
   }
 
   /** Forgets what is known of the replica: the next pass looks again. */
@@ -165,6 +185,7 @@ export class Replica {
     this.#probation = probation;
     this.#holes = holes;
     this.#wake?.();
+    this.#onProgress?.();
   }
 
   /** File `txid` cannot be merged with those before it: a snapshot has to follow it at once, to restore from. */
@@ -313,6 +334,7 @@ export class Replica {
     for (let txid = position + 1n; txid <= this.#target; txid++) {
       txid = await this.#uploadNext(toTxid(txid), signal);
       this.#position = toTxid(txid);
+      this.#onProgress?.();
       files++;
       if (limit > 0 && files >= limit) {
         this.#logger.log('debug', 'replica sync limited', {
@@ -331,13 +353,21 @@ export class Replica {
 
   /** Uploads one file, or what stands in for it if it is gone. Returns the position that the replica has then. */
   async #uploadNext(txid: Txid, signal: AbortSignal | undefined): Promise<Txid> {
+    const range = this.#files.rangeOf(txid);
+    const { maxTxid } = range;
     try {
-      await this.#uploadOne(txid, signal);
-      if (txid !== this.#snapshotBehind) return txid;
-      await this.#bridge?.(txid, 'page size changed', signal);
+      // The first part of a merged file may be there already.
+      if (range.minTxid < txid) throw missing(this.#files.pathOf(maxTxid), txid);
+      await this.#uploadOne(range, signal);
+      const { minTxid } = range;
+      const behind = this.#snapshotBehind;
+      if (behind === undefined || behind < minTxid || behind > maxTxid) return maxTxid;
+      await this.#bridge?.(maxTxid, 'page size changed', signal);
       this.#snapshotBehind = undefined;
-      return txid;
+      return maxTxid;
     } catch (error) {
+      // It was merged with others meanwhile.
+      if (this.#files.rangeOf(txid).maxTxid !== maxTxid) return this.#uploadNext(txid, signal);
       if (this.#bridge === undefined || !isLitestreamError(error, 'ERR_LTX_MISSING')) throw error;
       const reached = await this.#bridge(txid, 'files are gone', signal);
       if (reached < txid) throw error;
@@ -381,18 +411,24 @@ export class Replica {
     this.#probation = false;
   }
 
-  async #uploadOne(txid: Txid, signal: AbortSignal | undefined): Promise<FileInfo> {
-    const source = await this.#files.source(txid);
-    const key = { level: 0, minTxid: txid, maxTxid: txid };
+  async #uploadOne(range: TxidRange, signal: AbortSignal | undefined): Promise<FileInfo> {
+    const { maxTxid, minTxid } = range;
+    const source = await this.#files.source(maxTxid);
+    const key = { level: 0, minTxid, maxTxid };
     const info = await this.#writeNew(key, source, signal);
     this.#logger.log('debug', 'ltx file uploaded', {
       level: 0,
-      minTXID: txid,
-      maxTXID: txid,
+      minTXID: minTxid,
+      maxTXID: maxTxid,
       size: info.size,
     });
     return info;
   }
+}
+
+function missing(path: string, txid: Txid): LitestreamError {
+  const text = `ltx file ${path} begins before ${formatTxid(txid)}`;
+  return new LitestreamError('ERR_LTX_MISSING', text, { details: { path, txid } });
 }
 
 /** Which of the database's own files a replica lacks below its newest one: lost objects, to be uploaded again. */

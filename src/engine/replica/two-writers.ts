@@ -18,16 +18,26 @@ export function writerConflict(client: ReplicaClient, txid: Txid): LitestreamErr
 /** Bytes that tell two files of one name apart: the header, with its time, its place in the WAL and its salts. */
 const HEADER_BYTES = 100;
 
+export interface HistoryComparison {
+  readonly client: ReplicaClient;
+  /** TXIDs of the level-0 files there and here, ascending. */
+  readonly stored: readonly Txid[];
+  readonly local: readonly Txid[];
+  readonly headerOf: (txid: Txid) => Promise<Uint8Array>;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
  * True unless the replica's newest file that is also here is a different one: then the numbers are the same and the histories
  * are not. Without a common file nothing can be told.
  */
-export async function sharesHistory(
-  client: ReplicaClient,
-  stored: readonly Txid[],
-  local: readonly Txid[],
-  headerOf: (txid: Txid) => Promise<Uint8Array>,
-): Promise<boolean> {
+export async function sharesHistory({
+  client,
+  headerOf,
+  local,
+  signal,
+  stored,
+}: HistoryComparison): Promise<boolean> {
   const here = new Set<bigint>(local);
   const common = stored.findLast((txid) => here.has(txid));
   if (common === undefined) return true;
@@ -36,7 +46,7 @@ export async function sharesHistory(
   const found = new Uint8Array(HEADER_BYTES);
   let length = 0;
   try {
-    for await (const piece of client.read(key, { offset: 0, size: HEADER_BYTES })) {
+    for await (const piece of client.read(key, { offset: 0, size: HEADER_BYTES, signal })) {
       found.set(piece.subarray(0, HEADER_BYTES - length), length);
       length += Math.min(piece.length, HEADER_BYTES - length);
     }

@@ -195,7 +195,8 @@ export class RetentionRunner {
       const stat = await ports.fileSystem.stat('retention:stat', database.files.pathOf(txid));
       if (stat === undefined) continue;
       const { mtimeMs, size } = stat;
-      files.push({ level: 0, minTxid: txid, maxTxid: txid, size, createdAt: mtimeMs });
+      const { minTxid } = database.files.rangeOf(txid);
+      files.push({ level: 0, minTxid, maxTxid: txid, size, createdAt: mtimeMs });
     }
     return files;
   }
@@ -206,7 +207,7 @@ export class RetentionRunner {
     const compacted = coverage(level1);
     for (const txid of await database.files.list()) {
       if (oldest === undefined || txid >= oldest.minTxid) return;
-      const safe = txid < this.#floor || covers(compacted, { minTxid: txid, maxTxid: txid });
+      const safe = txid < this.#floor || covers(compacted, database.files.rangeOf(txid));
       if (!safe) return;
       if (txid > this.localFloor) this.localFloor = txid;
     }

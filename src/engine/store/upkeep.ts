@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { EncodePool } from '../../codec/index.ts';
 import { LitestreamError } from '../../lib/errors.ts';
 import type { Logger } from '../../telemetry/index.ts';
@@ -5,6 +6,7 @@ import type { Database } from '../db/database.ts';
 import type { Ports, StoreOptions } from '../options.ts';
 import { ReplicaMaintenance } from './maintenance.ts';
 import { runMonitors } from './monitors.ts';
+import { QueueBound, runQueueBounds } from './queue-bound.ts';
 import { Slots } from './slots.ts';
 
 /** Compactions and snapshots at the same time, over all databases. */
@@ -17,6 +19,7 @@ export class Upkeep {
   readonly #logger: Logger;
   readonly #pool: EncodePool;
   readonly #replicas = new Map<Database, readonly ReplicaMaintenance[]>();
+  readonly #queues = new Map<Database, QueueBound>();
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
 
@@ -43,6 +46,15 @@ export class Upkeep {
         }),
     );
     this.#replicas.set(database, siblings);
+    const logger = this.#logger.with({ db: basename(database.options.path) });
+    this.#queues.set(database, new QueueBound({ database, ports: this.#ports, logger }));
+  }
+
+  /** Lets go of a database: what is being done for it is aborted and waited for. */
+  async remove(database: Database): Promise<void> {
+    const siblings = this.of(database);
+    this.#replicas.delete(database);
+    await Promise.all(siblings.map((replica) => replica.close()));
   }
 
   /** The replicas of one database. */
@@ -52,20 +64,28 @@ export class Upkeep {
 
   /** Starts the monitors. */
   start(): void {
-    this.#running ??= runMonitors({
-      options: this.#options,
-      clock: this.#ports.clock,
-      logger: this.#logger,
-      replicas: () => [...this.#replicas.values()].flat(),
-      slots: new Slots(WORK_PARALLEL),
-      signal: this.#stop.signal,
-    });
+    this.#running ??= this.#run();
   }
 
   /** Ends the monitors; what they are doing is aborted. */
   async stop(): Promise<void> {
     this.#stop.abort(new LitestreamError('ERR_ABORTED', 'context canceled'));
     await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.#ports;
+    const { signal } = this.#stop;
+    const monitors = runMonitors({
+      options: this.#options,
+      clock,
+      logger: this.#logger,
+      replicas: () => [...this.#replicas.values()].flat(),
+      slots: new Slots(WORK_PARALLEL),
+      signal,
+    });
+    const queues = runQueueBounds(() => [...this.#queues.values()], clock, signal);
+    await Promise.all([monitors, queues]);
   }
 
   /** Ends the threads of snapshots. */
