@@ -1,0 +1,17 @@
+export { contiguityIssues, type ContiguityIssue } from './chain.ts';
+export type {
+  CheckResult,
+  Finding,
+  FindingKind,
+  LevelSummary,
+  Severity,
+  TxidRange,
+  VerifyReport,
+} from './report.ts';
+export type { SourcePages, VerifySource } from './source.ts';
+export {
+  verifyReplica,
+  type VerifyDepth,
+  type VerifyOptions,
+  type VerifyProgress,
+} from './verify.ts';
