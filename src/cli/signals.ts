@@ -1,6 +1,14 @@
 const HANDLED: readonly NodeJS.Signals[] =
   process.platform === 'win32' ? ['SIGINT'] : ['SIGINT', 'SIGTERM'];
 
+/** Signals that mean nothing here. Unheard, the first opens a debugger port and the second ends the program. */
+const IGNORED: readonly NodeJS.Signals[] =
+  process.platform === 'win32' ? [] : ['SIGUSR1', 'SIGUSR2'];
+
+function ignore(): void {
+  // Heard, and that is all.
+}
+
 /** Receives the signals that stop the program; they are kept until somebody takes them. */
 export class SignalQueue implements Disposable {
   readonly #pending: NodeJS.Signals[] = [];
@@ -12,6 +20,7 @@ export class SignalQueue implements Disposable {
 
   constructor() {
     for (const signal of HANDLED) process.on(signal, this.#listener);
+    for (const signal of IGNORED) process.on(signal, ignore);
   }
 
   /** From now on signals go to this handler, those that wait first. It may replace itself. */
@@ -42,6 +51,7 @@ export class SignalQueue implements Disposable {
 
   [Symbol.dispose](): void {
     for (const signal of HANDLED) process.off(signal, this.#listener);
+    for (const signal of IGNORED) process.off(signal, ignore);
   }
 
   #deliver(): void {

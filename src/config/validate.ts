@@ -70,7 +70,9 @@ function checkGlobals(config: Config): void {
 function checkServices(config: Config): void {
   if (config.heartbeatUrl !== '' && !/^https?:\/\//.test(config.heartbeatUrl)) {
     const reason = 'heartbeat URL must be a valid HTTP or HTTPS URL';
-    throw fieldError('heartbeat-url', reason, config.heartbeatUrl);
+    // Without a password that stands in it.
+    const shown = config.heartbeatUrl.replace(/\/\/[^/?#]*@/, '//');
+    throw fieldError('heartbeat-url', reason, shown);
   }
   checkDuration({
     field: 'heartbeat-interval',

@@ -8,7 +8,12 @@ const LOG_EVERY_MS = 30_000;
 export interface FailureLogOptions {
   readonly logger: Logger;
   readonly clock: Clock;
-  readonly messages: { readonly failed: string; readonly recovered: string };
+  readonly messages: {
+    readonly failed: string;
+    readonly recovered: string;
+    /** A second line beside `recovered`. */
+    readonly resumed?: string;
+  };
   /** First delay; doubles with every failure in a row up to 5 minutes. */
   readonly intervalMs: number;
 }
@@ -70,7 +75,9 @@ export class FailureLog {
   succeeded(): void {
     if (this.#count === 0) return;
     const { logger, messages } = this.#options;
-    logger.log('info', messages.recovered, { previous_errors: this.#count });
+    const attributes = { previous_errors: this.#count };
+    logger.log('info', messages.recovered, attributes);
+    if (messages.resumed !== undefined) logger.log('info', messages.resumed, attributes);
     this.#count = 0;
     this.#lastError = undefined;
     this.#loggedAt = -Infinity;

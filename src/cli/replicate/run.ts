@@ -11,6 +11,7 @@ import {
 } from '../child/process.ts';
 import type { Io } from '../command.ts';
 import { commandLogger } from '../logging.ts';
+import { ServiceManager } from '../service-manager.ts';
 import { SignalQueue } from '../signals.ts';
 import { createObservability, type Observability } from './observability.ts';
 import type { ReplicateRequest } from './request.ts';
@@ -29,6 +30,7 @@ interface Session {
   readonly logger: Logger;
   readonly signals: SignalQueue;
   readonly observability: Observability;
+  readonly manager: ServiceManager;
 }
 
 function logSignal(signal: NodeJS.Signals, logger: Logger): void {
@@ -139,6 +141,7 @@ async function work(session: Session, store: Store): Promise<void> {
   const child =
     request.exec === '' ? undefined : await startChild(request.exec, childIo(request, io));
   const ending = request.once ? await syncOnce(store, session) : await waitForEnd(child, session);
+  session.manager.stopping();
   if (ending.kind === 'signal') {
     logSignal(ending.signal, logger);
     if (child !== undefined) await stopChild(child, ending.signal, session);
@@ -178,10 +181,14 @@ async function runSession(session: Session): Promise<void> {
       opened = created;
     });
     if (typeof store === 'string') logSignal(store, logger);
-    else await work(session, store);
+    else {
+      session.manager.ready(store.databases.length);
+      await work(session, store);
+    }
   } catch (error) {
     failure = error instanceof Error ? error : new Error(String(error));
   }
+  session.manager.stopping();
   session.observability.quiet();
   if (opened !== undefined) {
     await close(opened, session);
@@ -204,11 +211,14 @@ export async function replicate(request: ReplicateRequest, io: Io): Promise<numb
   logger.log('info', 'litestream', { version: packageVersion(), level: request.level });
   const { config, once } = request;
   const observability = await createObservability({ config, monitors: !once, io, logger });
+  const { clock, environment } = io;
+  const manager = new ServiceManager({ clock, environment, logger, pid: process.pid });
   // Without databases nothing else keeps the process alive.
   const alive = io.clock.timer(Number.MAX_SAFE_INTEGER, () => undefined);
   try {
-    await runSession({ request, io, logger, signals, observability });
+    await runSession({ request, io, logger, signals, observability, manager });
   } finally {
+    manager.close();
     observability.close();
     alive.cancel();
   }

@@ -81,7 +81,11 @@ export class Replica {
     this.#failures = new FailureLog({
       logger: this.#logger,
       clock: ports.clock,
-      messages: { failed: 'monitor error', recovered: 'replica sync recovered' },
+      messages: {
+        failed: 'monitor error',
+        recovered: 'replica sync recovered',
+        resumed: 'stream resumed',
+      },
       intervalMs: options.syncIntervalMs,
     });
   }

@@ -18,6 +18,7 @@ import { Mutex } from '../../lib/mutex.ts';
 import type { FileInfo, FileKey, ReplicaClient } from '../../storage/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import type { Database } from '../db/database.ts';
+import { LineLimit } from '../line-limit.ts';
 import type { Ports, StoreOptions } from '../options.ts';
 import type { Replica } from '../replica/replica.ts';
 import { exists, listLevel, ReplicaView, SNAPSHOT_LEVEL } from './replica-view.ts';
@@ -53,6 +54,7 @@ export class ReplicaMaintenance {
   readonly #ports: Ports;
   readonly #pool: EncodePool;
   readonly #logger: Logger;
+  readonly #failures: LineLimit;
   readonly #lock = new Mutex();
   readonly #view: ReplicaView;
 
@@ -68,6 +70,7 @@ export class ReplicaMaintenance {
       db: basename(database.options.path),
       ...(database.replicas.length > 1 ? { replica: name } : {}),
     });
+    this.#failures = new LineLimit(this.#logger, ports.clock);
     this.#view = new ReplicaView(replica);
     this.retention = new RetentionRunner({
       database,
@@ -155,7 +158,7 @@ export class ReplicaMaintenance {
       }, signal);
     } catch (error) {
       if (isAborted(signal)) return;
-      this.#logger.log('error', 'l0 retention enforcement failed', {
+      this.#failures.log('error', 'l0 retention enforcement failed', {
         path: this.database.options.path,
         error: errorMessage(error),
       });
@@ -178,7 +181,7 @@ export class ReplicaMaintenance {
     } catch (error) {
       if (isAborted(signal)) return;
       const attributes = { error: errorMessage(error) };
-      this.#logger.log('error', 'retention enforcement failed', attributes);
+      this.#failures.log('error', 'retention enforcement failed', attributes);
     }
   }
 
@@ -206,7 +209,7 @@ export class ReplicaMaintenance {
       return 'done';
     } catch (error) {
       if (isAborted(signal)) return 'done';
-      this.#logger.log('error', 'compaction failed', { level, error: errorMessage(error) });
+      this.#failures.log('error', 'compaction failed', { level, error: errorMessage(error) });
       return 'failed';
     }
   }
@@ -272,7 +275,7 @@ export class ReplicaMaintenance {
       await this.retention.enforceLevel0(signal);
     } catch (error) {
       if (isAborted(signal)) return;
-      this.#logger.log('error', 'enforce L0 time retention', { error: errorMessage(error) });
+      this.#failures.log('error', 'enforce L0 time retention', { error: errorMessage(error) });
     }
   }
 
