@@ -4,6 +4,7 @@ import { LitestreamError } from '../lib/errors.ts';
 import type { ReplicaLocation } from '../storage/index.ts';
 import type { ReplicaKeys } from './keys.ts';
 import { normalizePath } from './path.ts';
+import { resolveOss } from './oss-replica.ts';
 import { firstText, parseUrl, type ParsedUrl, urlScheme } from './replica-url.ts';
 import { resolveS3 } from './s3-replica.ts';
 
@@ -119,22 +120,11 @@ function resolveAbs(keys: ReplicaKeys): ReplicaLocation {
   };
 }
 
-function resolveOss(keys: ReplicaKeys): ReplicaLocation {
+function resolveOssKeys(keys: ReplicaKeys): ReplicaLocation {
   refuseBoth(keys, 'oss', 'path', 'bucket');
-  const url = optionalUrl(keys);
-  const host = /^(?:(.+)\.)?oss-(.+?)(?:-internal)?\.aliyuncs\.com$/.exec(url?.host ?? '');
-  const urlBucket = host === null ? url?.host : host[1];
-  return {
-    type: 'oss',
-    bucket: required(keys.bucket || urlBucket, 'bucket', 'oss'),
-    path: firstText(keys.path, url?.path),
-    region: firstText(keys.region, host?.[2]),
-    endpoint: firstText(keys.endpoint),
-    accessKeyId: firstText(keys['access-key-id']),
-    secretAccessKey: firstText(keys['secret-access-key']),
-    partSizeBytes: keys['part-size'],
-    concurrency: keys.concurrency,
-  };
+  const location = resolveOss(keys);
+  required(location.bucket, 'bucket', 'oss');
+  return location;
 }
 
 function resolveSftp(keys: ReplicaKeys): ReplicaLocation {
@@ -204,7 +194,7 @@ const RESOLVERS: Readonly<Record<ReplicaType, (keys: ReplicaKeys) => ReplicaLoca
   s3: resolveS3Keys,
   gs: resolveGs,
   abs: resolveAbs,
-  oss: resolveOss,
+  oss: resolveOssKeys,
   sftp: resolveSftp,
   webdav: resolveWebdav,
   nats: resolveNats,

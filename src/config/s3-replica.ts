@@ -68,7 +68,7 @@ function readHost(host: string): S3Host {
 }
 
 /** The endpoint of a URL's query, with a scheme. Spec: config 7.5. */
-function withScheme(endpoint: string): string {
+export function withScheme(endpoint: string): string {
   if (/^https?:\/\//i.test(endpoint)) return endpoint;
   const host = endpoint.replace(/[:/].*$/, '');
   return `${LOCAL_HOST.test(host) ? 'http' : 'https'}://${endpoint}`;

@@ -1,6 +1,6 @@
 import { formatTxid, matchFileName, type Txid } from '../formats/ltx/index.ts';
 import { throwIfAborted } from '../lib/clock.ts';
-import { LitestreamError } from '../lib/errors.ts';
+import { isLitestreamError, LitestreamError } from '../lib/errors.ts';
 import type { Logger } from '../telemetry/index.ts';
 import type { FileInfo, ReplicaClient } from './contract.ts';
 import { headerTimestamp, LTX_HEADER_SIZE } from './header-time.ts';
@@ -87,7 +87,13 @@ export class HeaderTimes {
     if (file.size < LTX_HEADER_SIZE) return fallback;
     this.#tell(file);
     const range = { offset: 0, size: LTX_HEADER_SIZE, signal };
-    return headerTimestamp(await collect(this.#client.read(file, range)));
+    try {
+      return headerTimestamp(await collect(this.#client.read(file, range)));
+    } catch (error) {
+      // Deleted since it was listed. Whoever wants it will find out.
+      if (isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) return fallback;
+      throw error;
+    }
   }
 
   #tell({ level, minTxid, maxTxid }: UntimedFile): void {

@@ -65,6 +65,14 @@ async function openProvider(
       const { createAbsClient } = await import('./providers/abs/index.ts');
       return createAbsClient(location, options);
     }
+    case 'webdav': {
+      const { createWebdavClient } = await import('./providers/webdav/index.ts');
+      return createWebdavClient(location, options);
+    }
+    case 'nats': {
+      const { createNatsClient } = await import('./providers/nats/index.ts');
+      return createNatsClient(location, options);
+    }
     case 's3': {
       const { createS3Client } = await import('./providers/s3/index.ts');
       return createS3Client(location, options);
@@ -73,10 +81,11 @@ async function openProvider(
       const { createGsClient } = await import('./providers/gs/index.ts');
       return createGsClient(location, options);
     }
-    case 'nats':
-    case 'oss':
+    case 'oss': {
+      const { createOssClient } = await import('./providers/oss/index.ts');
+      return createOssClient(location, options);
+    }
     case 'sftp':
-    case 'webdav':
       throw new LitestreamError(
         'ERR_STORAGE_URL',
         `replica type "${location.type}" is not supported in this version`,

@@ -1,0 +1,116 @@
+import { LitestreamError } from '../../../lib/errors.ts';
+import { parseRfc3339 } from '../../../lib/time-text.ts';
+import { parseXml, type XmlElement } from '../../xml/index.ts';
+
+/** An object in a listing. */
+export interface OssObject {
+  readonly key: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Milliseconds since the Unix epoch; undefined if the store does not say. */
+  readonly modifiedAt: number | undefined;
+}
+
+export interface OssPage {
+  readonly objects: readonly OssObject[];
+  /** Asks for the next page; undefined = this is the last one. */
+  readonly next: string | undefined;
+}
+
+/** An upload in parts that nobody has completed. */
+export interface OpenUpload {
+  readonly key: string;
+  readonly uploadId: string;
+  /** Milliseconds since the Unix epoch; undefined if the store does not say. */
+  readonly initiatedAt: number | undefined;
+}
+
+/** Something between us and the store may have answered: worth another attempt. */
+function unexpected(expected: string, found: string): LitestreamError {
+  return new LitestreamError(
+    'ERR_STORAGE_TEMPORARY',
+    `unexpected answer: expected ${expected}, found ${found}`,
+    {
+      retryable: true,
+      details: { field: expected, expected, found },
+      hint: 'check that the endpoint is that of Alibaba Cloud OSS',
+    },
+  );
+}
+
+async function rootOf(name: string, text: string): Promise<XmlElement> {
+  const root = await parseXml(text, { what: 'answer' });
+  if (root.name === name) return root;
+  throw unexpected(`<${name}>`, `<${root.name}>`);
+}
+
+function textOf(element: XmlElement, name: string): string {
+  return element.text(name) ?? '';
+}
+
+/** Undoes `encoding-type=url`. */
+function percentDecode(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '));
+  } catch {
+    throw unexpected('a percent-encoded key', JSON.stringify(text));
+  }
+}
+
+function saysEncoded(root: XmlElement): boolean {
+  return textOf(root, 'EncodingType').trim() === 'url';
+}
+
+/** A page of ListObjectsV2, asked for with `encoding-type=url`. */
+export async function readPage(text: string, prefix: string): Promise<OssPage> {
+  const root = await rootOf('ListBucketResult', text);
+  const encoded = saysEncoded(root);
+  // A service that does not say so may have encoded the keys all the same: then the prefix tells.
+  const decode = (key: string): string =>
+    !encoded && key.startsWith(prefix) ? key : percentDecode(key);
+  const objects = root.children('Contents').map((entry) => {
+    const size = textOf(entry, 'Size').trim();
+    if (!/^\d{1,15}$/.test(size)) throw unexpected('a size', JSON.stringify(size));
+    return {
+      key: decode(textOf(entry, 'Key')),
+      size: Number(size),
+      modifiedAt: parseRfc3339(textOf(entry, 'LastModified')),
+    };
+  });
+  if (textOf(root, 'IsTruncated').trim() !== 'true') return { objects, next: undefined };
+  const token = textOf(root, 'NextContinuationToken');
+  // Going on without it would take a part for the whole.
+  if (token === '') throw unexpected('NextContinuationToken', 'a truncated list without one');
+  return { objects, next: encoded ? percentDecode(token) : token };
+}
+
+/** The keys that a delete says are gone. */
+export async function readDeleted(text: string): Promise<ReadonlySet<string>> {
+  const root = await rootOf('DeleteResult', text);
+  const encoded = saysEncoded(root);
+  const keys = root.children('Deleted').map((entry) => textOf(entry, 'Key'));
+  return new Set(encoded ? keys.map(percentDecode) : keys);
+}
+
+/** The id of a new upload in parts. */
+export async function readUploadId(text: string): Promise<string> {
+  const id = textOf(await rootOf('InitiateMultipartUploadResult', text), 'UploadId');
+  if (id === '') throw unexpected('UploadId', 'none');
+  return id;
+}
+
+/** @throws LitestreamError if the answer does not say that the upload is complete, whatever its status. */
+export async function readCompleted(text: string): Promise<void> {
+  await rootOf('CompleteMultipartUploadResult', text);
+}
+
+/** Uploads in parts below a prefix. */
+export async function readOpenUploads(text: string): Promise<readonly OpenUpload[]> {
+  const root = await rootOf('ListMultipartUploadsResult', text);
+  const encoded = saysEncoded(root);
+  return root.children('Upload').map((entry) => ({
+    key: encoded ? percentDecode(textOf(entry, 'Key')) : textOf(entry, 'Key'),
+    uploadId: textOf(entry, 'UploadId'),
+    initiatedAt: parseRfc3339(textOf(entry, 'Initiated')),
+  }));
+}
