@@ -81,6 +81,7 @@ export class Database {
   readonly #openedAt: number;
   #capturedAt: number;
   #capturedWallMs: number;
+  #epoch = 0;
   #saidMissing = false;
   #cleaned = false;
 
@@ -113,6 +114,11 @@ export class Database {
   /** TXID of the newest durable local file; 0 before the first. */
   get txid(): Txid {
     return this.#capture?.lastTxid ?? this.#lastTxid;
+  }
+
+  /** Changes when local history is given up: TXIDs from before stand for something else then. */
+  get epoch(): number {
+    return this.#epoch;
   }
 
   /** What is known now. Never waits; looks at the WAL only when the monitor is late. */
@@ -165,7 +171,7 @@ export class Database {
 
   /** Uploads everything up to `txid` to one replica. @throws LitestreamError */
   async syncReplica(replica: Replica, txid: Txid, signal?: AbortSignal): Promise<void> {
-    await replica.sync(txid, (history) => this.#reconcile(replica, history), signal);
+    await replica.sync(txid, (history) => this.#reconcile(replica, history, signal), signal);
   }
 
   /** Ends the loops. The database stays open for a last {@link sync}. */
@@ -320,6 +326,7 @@ export class Database {
       this.#logger.log('warn', 'auto-recovery enabled, resetting local state', {
         error: error instanceof Error ? error : String(error),
       });
+      this.#epoch++;
       await this.files.removeAll();
       for (const replica of this.replicas) replica.forget();
       const opened = await openSession(init);
@@ -364,16 +371,17 @@ export class Database {
   }
 
   /** Decides, once the history of a replica is known, from where it is uploaded to. */
-  async #reconcile(replica: Replica, history: ReplicaHistory): Promise<void> {
+  async #reconcile(replica: Replica, history: ReplicaHistory, signal?: AbortSignal): Promise<void> {
     await this.#untilStarted();
     await this.#executor.run(async () => {
       const capture = this.#capture;
-      if (capture === undefined) return;
+      // Somebody else may have been faster: the replica has moved on since that history was read.
+      if (capture === undefined || replica.position !== undefined) return;
       // Local files of a run that began without knowing this replica's history do not continue it.
       const unknown = !this.#heard.has(replica) && this.#startedBlank && history.lastTxid > 0n;
       const known = this.#heard.has(replica)
         ? true
-        : await replica.continues(history, await this.files.list());
+        : await replica.continues(history, await this.files.list(), signal);
       if (unknown || !known || history.lastTxid > capture.lastTxid) {
         await this.#adopt(capture, replica, history);
       }
@@ -391,6 +399,7 @@ export class Database {
       db_txid: capture.lastTxid,
       replica_txid: history.lastTxid,
     });
+    this.#epoch++;
     // Never below a number that another replica may have already.
     const last = history.lastTxid > capture.lastTxid ? history.lastTxid : capture.lastTxid;
     await capture.renumber(last, {

@@ -1,6 +1,6 @@
 import type { Txid } from '../../formats/ltx/index.ts';
 import { type Clock, sleep } from '../../lib/clock.ts';
-import { errorMessage, LitestreamError } from '../../lib/errors.ts';
+import { errorMessage, LitestreamError, wrapError } from '../../lib/errors.ts';
 import { DurationValue, type Logger } from '../../telemetry/index.ts';
 import type { Database } from '../db/database.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -13,6 +13,47 @@ export interface FinalSyncOptions {
   readonly intervalMs: number;
   /** Fires when the user does not want to wait any longer. */
   readonly interrupt: AbortSignal | undefined;
+}
+
+/**
+ * Ends what a database does by itself, brings everything committed until now into its replicas and releases it. The local part is done
+ * although the loops may never have come round. Never throws.
+ *
+ * Spec: replication 21.2, failures OPS-17.
+ *
+ * @returns the first failure
+ */
+export async function closeDatabase(
+  database: Database,
+  options: FinalSyncOptions,
+): Promise<LitestreamError | undefined> {
+  let failure: LitestreamError | undefined;
+  const note = (error: unknown): void => {
+    failure ??= error instanceof LitestreamError ? error : wrapError('close db', error);
+  };
+  await database.stopLoops();
+  let { txid } = database;
+  try {
+    txid = await database.sync();
+  } catch (error) {
+    note(error);
+    // What is durable here can still go up.
+    ({ txid } = database);
+  }
+  const uploads = database.replicas.map(async (replica) => {
+    try {
+      if (txid > 0n) await finalUpload(database, replica, txid, options);
+    } catch (error) {
+      note(error);
+    }
+  });
+  await Promise.all(uploads);
+  try {
+    await database.release();
+  } catch (error) {
+    note(error);
+  }
+  return failure;
 }
 
 /**

@@ -56,6 +56,7 @@ export class ReplicaMaintenance {
   readonly #logger: Logger;
   readonly #failures: LineLimit;
   readonly #lock = new Mutex();
+  readonly #stop = new AbortController();
   readonly #view: ReplicaView;
 
   constructor(init: MaintenanceInit) {
@@ -85,6 +86,17 @@ export class ReplicaMaintenance {
     replica.setBridge((txid, why, signal) => this.#bridge(txid, why, signal));
   }
 
+  /** True after {@link close}: nothing is begun any more. */
+  get isClosed(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  /** Aborts what is being done, and waits for it. A bridge is built even later: a last sync may need one. */
+  async close(): Promise<void> {
+    this.#stop.abort(new LitestreamError('ERR_ABORTED', 'context canceled'));
+    await this.#lock.run(() => undefined);
+  }
+
   /** True once there is something in the database, and in the replica. */
   get isReady(): boolean {
     const { hasConflict, position = 0n } = this.replica;
@@ -105,8 +117,9 @@ export class ReplicaMaintenance {
   }
 
   /** Compacts into one level. */
-  async compact(level: number, signal?: AbortSignal): Promise<PassResult> {
-    if (!this.#checkReady(level)) return 'not-ready';
+  async compact(level: number, stop?: AbortSignal): Promise<PassResult> {
+    const signal = this.#bounded(stop);
+    if (!signal.aborted && !this.#checkReady(level)) return 'not-ready';
     return this.#guarded(level, signal, async () => {
       await this.#view.load(signal);
       if (!this.hasWork(level)) {
@@ -125,9 +138,10 @@ export class ReplicaMaintenance {
   /** Writes a snapshot if something changed since the last one and none exists since the last boundary. */
   async scheduledSnapshot(
     isTooEarly: (newest: FileInfo) => boolean,
-    signal?: AbortSignal,
+    stop?: AbortSignal,
   ): Promise<PassResult> {
-    if (!this.#checkReady(SNAPSHOT_LEVEL)) return 'not-ready';
+    const signal = this.#bounded(stop);
+    if (!signal.aborted && !this.#checkReady(SNAPSHOT_LEVEL)) return 'not-ready';
     return this.#guarded(SNAPSHOT_LEVEL, signal, async () => {
       await this.#view.load(signal);
       const newest = this.#view.newest(SNAPSHOT_LEVEL);
@@ -149,7 +163,8 @@ export class ReplicaMaintenance {
   }
 
   /** Deletes what has expired at level 0. */
-  async enforceLevel0(signal?: AbortSignal): Promise<void> {
+  async enforceLevel0(stop?: AbortSignal): Promise<void> {
+    const signal = this.#bounded(stop);
     if (!this.isReady || !this.retention.isLevel0Due()) return;
     try {
       await this.#lock.run(async () => {
@@ -174,7 +189,8 @@ export class ReplicaMaintenance {
   }
 
   /** The same, with failures in the log. */
-  async scheduledRetention(signal?: AbortSignal): Promise<void> {
+  async scheduledRetention(stop?: AbortSignal): Promise<void> {
+    const signal = this.#bounded(stop);
     if (!this.isReady) return;
     try {
       await this.enforceRetention(signal);
@@ -183,6 +199,10 @@ export class ReplicaMaintenance {
       const attributes = { error: errorMessage(error) };
       this.#failures.log('error', 'retention enforcement failed', attributes);
     }
+  }
+
+  #bounded(signal: AbortSignal | undefined): AbortSignal {
+    return signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal]);
   }
 
   #checkReady(level: number): boolean {

@@ -106,6 +106,9 @@ class LevelMonitor {
 
   #dueRetries(): ReplicaMaintenance[] {
     const now = this.#init.clock.monotonic();
+    for (const replica of this.#retries.keys()) {
+      if (replica.isClosed) this.#retries.delete(replica);
+    }
     const due = [...this.#retries].filter(([, retry]) => retry.due <= now);
     return due.map(([replica]) => replica);
   }
@@ -136,7 +139,7 @@ class LevelMonitor {
 
   #note(replica: ReplicaMaintenance, result: PassResult): void {
     const known = this.#retries.get(replica);
-    if (result === 'done') {
+    if (result === 'done' || replica.isClosed) {
       this.#retries.delete(replica);
       return;
     }

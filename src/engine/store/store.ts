@@ -1,54 +1,95 @@
-import { basename } from 'node:path';
-import { toTxid, type Txid } from '../../formats/ltx/index.ts';
-import { throwIfAborted } from '../../lib/clock.ts';
+import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
+import { throwIfAborted, unlessAborted } from '../../lib/clock.ts';
 import { LitestreamError, wrapError } from '../../lib/errors.ts';
 import { CheckpointWorker, identify } from '../../sqlite/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
-import { Database } from '../db/database.ts';
+import type { Database } from '../db/database.ts';
 import type { DatabaseOptions, Ports, StoreOptions } from '../options.ts';
-import { finalUpload } from './final-sync.ts';
-import { type DatabaseObservation, observeDatabase } from './observation.ts';
+import { Claims } from './conflicts.ts';
+import {
+  ManagedDatabase,
+  type RuntimeSyncResult,
+  type SharedParts,
+  type StopOptions,
+} from './managed-database.ts';
+import type { DatabaseObservation } from './observation.ts';
+import type { SyncResult } from './open-database.ts';
+import { Stagger } from './stagger.ts';
 import { Upkeep } from './upkeep.ts';
 
 /** Databases that are closed at the same time. */
 const CLOSE_PARALLEL = 16;
-
-/** Where one database stands after a sync. */
-export interface SyncResult {
-  /** Newest local TXID. */
-  readonly txid: Txid;
-  /** TXID that every replica has. */
-  readonly replicatedTxid: Txid;
-}
 
 export interface CloseOptions {
   /** Fires on a second signal: no further attempt is made. */
   readonly interrupt?: AbortSignal | undefined;
 }
 
-/** All databases of one process. A failure of one never touches another. */
+/** Whether a start, a stop or an unregistration did anything, and the newest local TXID. */
+export interface RuntimeResult {
+  readonly changed: boolean;
+  readonly txid: Txid;
+}
+
+export interface SyncOptions {
+  /** Upload everything that is missing, too. */
+  readonly wait: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * All databases of one process; they may be added and removed while it runs. A failure of one never touches another, and nothing that only
+ * reports waits for anything. Spec: interfaces 2.3, failures OPS-22.
+ */
 export class Store {
-  readonly databases: readonly Database[];
   readonly #options: StoreOptions;
-  readonly #ports: Ports;
-  readonly #logger: Logger;
   readonly #worker: CheckpointWorker;
   readonly #upkeep: Upkeep;
+  readonly #shared: SharedParts;
+  readonly #members = new Map<string, ManagedDatabase>();
+  /** Unregistered, and not closed yet. */
+  readonly #leaving = new Map<ManagedDatabase, Promise<unknown>>();
+  readonly #claims = new Claims();
   /** Databases that would overwrite another one's backup. */
-  #conflicts: ReadonlyMap<string, LitestreamError> = new Map();
+  readonly #conflicts = new Map<string, LitestreamError>();
   #closed = false;
 
   constructor(options: StoreOptions, ports: Ports) {
+    const logger: Logger = ports.logger.with({ system: 'store' });
     this.#options = options;
-    this.#ports = ports;
-    this.#logger = ports.logger.with({ system: 'store' });
     this.#worker = new CheckpointWorker(ports.clock);
-    this.databases = options.databases.map(
-      (database) =>
-        new Database({ options: database, ports, worker: this.#worker, logger: this.#logger }),
-    );
-    this.#upkeep = new Upkeep(options, ports, this.#logger);
-    for (const database of this.databases) this.#upkeep.add(database);
+    this.#upkeep = new Upkeep(options, ports, logger);
+    this.#shared = {
+      options,
+      ports,
+      logger,
+      worker: this.#worker,
+      upkeep: this.#upkeep,
+      stagger: new Stagger(ports.clock),
+    };
+    for (const database of options.databases) {
+      this.#members.set(database.path, new ManagedDatabase(database, this.#shared));
+    }
+  }
+
+  /** The databases that are open now, in the order of registration. */
+  get databases(): readonly Database[] {
+    return [...this.#members.values()].flatMap(({ database }) => database ?? []);
+  }
+
+  /** Registered databases, open or not. */
+  get databaseCount(): number {
+    return this.#members.size;
+  }
+
+  /** What is known of every registered database now, in the order of registration. Never waits. */
+  observe(): readonly DatabaseObservation[] {
+    return [...this.#members.values()].map((member) => member.observe());
+  }
+
+  /** {@link observe} for one database; undefined if it is not registered. */
+  observeDatabase(path: string): DatabaseObservation | undefined {
+    return this.#members.get(path)?.observe();
   }
 
   /**
@@ -58,26 +99,18 @@ export class Store {
    */
   open(signal?: AbortSignal): Promise<void> {
     throwIfAborted(signal);
-    checkFiles(this.#options.databases);
-    const conflicts = sharedPlaces(this.#options.databases);
-    // A daemon would go on with half of its databases for ever; a single pass backs up what it can and then fails.
-    const [first] = conflicts.values();
-    if (this.#options.monitors && first !== undefined) throw first;
-    this.#conflicts = conflicts;
-    if (this.#options.monitors) {
-      for (const database of this.databases) database.start();
-      this.#upkeep.start();
+    const { databases, monitors } = this.#options;
+    // Nothing has been touched yet.
+    for (const database of databases) this.#claims.claimFiles(database);
+    for (const database of databases) {
+      const conflict = this.#claims.claimPlaces(database);
+      // A daemon would go on with half of its databases for ever; a single pass backs up what it can and then fails.
+      if (conflict !== undefined && monitors) throw conflict;
+      if (conflict !== undefined) this.#conflicts.set(database.path, conflict);
     }
+    for (const member of this.#members.values()) member.run();
+    if (monitors) this.#upkeep.start();
     return Promise.resolve();
-  }
-
-  /** What is known of every registered database now, in the order of registration. Never waits. Spec: failures OPS-22. */
-  observe(): readonly DatabaseObservation[] {
-    const status = this.#options.monitors ? 'replicating' : 'open';
-    return this.databases.map((database) => {
-      const { path } = database.options;
-      return observeDatabase({ path, status, txid: database.txid, database });
-    });
   }
 
   /**
@@ -86,7 +119,7 @@ export class Store {
    * @throws LitestreamError prefixed `sync database <path>: ` or `sync replica for <path>: `
    */
   async syncDatabase(path: string, signal?: AbortSignal): Promise<SyncResult> {
-    const database = this.#find(path);
+    const database = this.#openOne(path);
     const conflict = this.#conflicts.get(path);
     if (conflict !== undefined) throw wrapError(`sync database ${path}`, conflict);
     let txid: Txid;
@@ -116,7 +149,7 @@ export class Store {
    */
   async snapshotDatabase(path: string, signal?: AbortSignal): Promise<void> {
     try {
-      for (const replica of this.#upkeep.of(this.#find(path))) await replica.snapshot(signal);
+      for (const replica of this.#upkeep.of(this.#openOne(path))) await replica.snapshot(signal);
     } catch (error) {
       throw wrapError(`snapshot ${path}`, error);
     }
@@ -129,11 +162,113 @@ export class Store {
    */
   async enforceRetention(path: string, signal?: AbortSignal): Promise<void> {
     try {
-      for (const replica of this.#upkeep.of(this.#find(path)))
+      for (const replica of this.#upkeep.of(this.#openOne(path)))
         await replica.enforceRetention(signal);
     } catch (error) {
       throw wrapError(`enforce retention for ${path}`, error);
     }
+  }
+
+  /**
+   * Newest local TXID of a database; 0 before the first.
+   *
+   * @throws LitestreamError `ERR_DB_NOT_FOUND`, `ERR_IO`
+   */
+  position(path: string): Promise<Txid> {
+    return this.#find(path).position();
+  }
+
+  /**
+   * Captures what is committed now; with `wait`, everything that is missing in a replica is uploaded, too. Calls at the same time
+   * share the work.
+   *
+   * @throws LitestreamError `ERR_DB_NOT_FOUND`, `ERR_DB_NOT_OPEN`; otherwise prefixed `db sync: ` or `replica sync: `
+   */
+  async sync(path: string, { signal, wait }: SyncOptions): Promise<RuntimeSyncResult> {
+    return this.#find(path).sync(wait, signal);
+  }
+
+  /**
+   * Waits until every replica has everything that was committed before the call, or everything up to `txid`. Forces no upload: those who
+   * wait at the same time share the next one. Spec: design B4.
+   *
+   * @throws LitestreamError `ERR_DB_NOT_FOUND`, `ERR_DB_NOT_OPEN`, `ERR_DB_NOT_READY`; `ERR_TIMEOUT` when the signal fires
+   */
+  async wait(path: string, txid?: Txid, signal?: AbortSignal): Promise<SyncResult> {
+    return this.#find(path).wait(txid, signal);
+  }
+
+  /** Opens a stopped database; continuity is proven anew. @throws LitestreamError `ERR_DB_NOT_FOUND`, `ERR_TIMEOUT` */
+  async start(path: string, signal?: AbortSignal): Promise<RuntimeResult> {
+    const member = this.#find(path);
+    const changed = await member.start(signal);
+    return { changed, txid: await member.position() };
+  }
+
+  /**
+   * Syncs a database a last time and closes it; it stays registered.
+   *
+   * @throws LitestreamError `ERR_DB_NOT_FOUND`; why the last sync failed: it is stopped nevertheless; `ERR_TIMEOUT` when the signal fires
+   */
+  async stop(path: string, options: StopOptions = {}): Promise<RuntimeResult> {
+    const member = this.#find(path);
+    const changed = await member.stop(options);
+    return { changed, txid: await member.position() };
+  }
+
+  /** True if the database is registered. */
+  has(path: string): boolean {
+    return this.#members.has(path);
+  }
+
+  /**
+   * Adds a database and starts it; its file need not exist. Takes charge of the clients in any case.
+   *
+   * @returns false if the path is registered already, whatever its replicas are
+   * @throws LitestreamError `ERR_CONFIG` if the file, the metadata folder or a replica location belongs to another database;
+   *   `ERR_DB_INVALID` for a folder
+   */
+  async register(database: DatabaseOptions, signal?: AbortSignal): Promise<boolean> {
+    try {
+      await this.#untilGone(database.path, signal);
+      if (!this.#members.has(database.path)) {
+        this.#admit(database);
+        return true;
+      }
+    } catch (error) {
+      await closeClients(database);
+      throw error;
+    }
+    await closeClients(database);
+    return false;
+  }
+
+  /**
+   * Removes a database, syncs it a last time and closes it. Local and remote files stay.
+   *
+   * @returns `changed` false if it is not registered
+   * @throws LitestreamError prefixed `close db: ` if the last sync failed: it is removed nevertheless; `ERR_TIMEOUT` when the signal fires
+   */
+  async unregister(path: string, { signal, timeoutMs }: StopOptions = {}): Promise<RuntimeResult> {
+    const member = this.#members.get(path);
+    if (member === undefined) return { changed: false, txid: NO_TXID };
+    this.#members.delete(path);
+    const work = member.dismiss(timeoutMs);
+    const gone = work.then(() => {
+      this.#leaving.delete(member);
+      this.#claims.release(path);
+    });
+    this.#leaving.set(member, gone);
+    let failure: LitestreamError | undefined;
+    try {
+      failure = await unlessAborted(work, signal);
+    } catch (error) {
+      void work.then((late) => this.#logFailure(late));
+      throw wrapError('close db', error);
+    }
+    await gone;
+    if (failure !== undefined) throw wrapError('close db', failure);
+    return { changed: true, txid: member.txid };
   }
 
   /**
@@ -144,112 +279,82 @@ export class Store {
   async close(options: CloseOptions = {}): Promise<readonly LitestreamError[]> {
     if (this.#closed) return [];
     this.#closed = true;
+    this.#interruptWith(options.interrupt);
     await this.#upkeep.stop();
     const failures: (LitestreamError | undefined)[] = [];
-    const queue = this.databases.entries();
+    const queue = [...this.#members.values()].entries();
     const work = async (): Promise<void> => {
-      for (const [index, database] of queue) {
-        failures[index] = await this.#closeDatabase(database, options.interrupt);
+      for (const [index, member] of queue) {
+        if (this.#conflicts.has(member.options.path)) continue;
+        failures[index] = await member.dismiss();
       }
     };
     await Promise.all(Array.from({ length: CLOSE_PARALLEL }, work));
+    await Promise.all(this.#leaving.values());
     await this.#upkeep.close();
     await this.#worker.close();
     return failures.filter((failure) => failure !== undefined);
   }
 
-  #find(path: string): Database {
-    const database = this.databases.find((known) => known.options.path === path);
-    if (database === undefined) {
-      throw new LitestreamError('ERR_DB_NOT_FOUND', `database not found: ${path}`);
-    }
-    return database;
+  #interruptWith(signal: AbortSignal | undefined): void {
+    const interrupt = (): void => {
+      for (const member of [...this.#members.values(), ...this.#leaving.keys()]) member.interrupt();
+    };
+    if (signal?.aborted === true) interrupt();
+    signal?.addEventListener('abort', interrupt, { once: true });
   }
 
-  async #closeDatabase(
-    database: Database,
-    interrupt: AbortSignal | undefined,
-  ): Promise<LitestreamError | undefined> {
-    if (this.#conflicts.has(database.options.path)) return undefined;
-    let failure: LitestreamError | undefined;
-    const note = (error: unknown): void => {
-      failure ??= wrapError('close db', error);
-    };
-    await database.stopLoops();
-    let txid: Txid = toTxid(0n);
-    try {
-      txid = await database.sync();
-    } catch (error) {
-      note(error);
-      // What is durable here can still go up.
-      txid = database.txid;
+  #find(path: string): ManagedDatabase {
+    const member = this.#members.get(path);
+    if (member === undefined) {
+      throw new LitestreamError('ERR_DB_NOT_FOUND', `database not found: ${path}`, {
+        details: { path },
+      });
     }
-    const attributes = { db: basename(database.options.path) };
-    const options = {
-      clock: this.#ports.clock,
-      logger: this.#logger.with(attributes),
-      timeoutMs: this.#options.shutdownSyncTimeoutMs,
-      intervalMs: this.#options.shutdownSyncIntervalMs,
-      interrupt,
-    };
-    const uploads = database.replicas.map(async (replica) => {
-      try {
-        if (txid > 0n) await finalUpload(database, replica, txid, options);
-      } catch (error) {
-        note(error);
-      }
+    return member;
+  }
+
+  #openOne(path: string): Database {
+    const { database } = this.#find(path);
+    if (database !== undefined) return database;
+    throw new LitestreamError('ERR_DB_NOT_OPEN', `database not open: ${path}`, {
+      details: { path },
     });
-    await Promise.all(uploads);
+  }
+
+  /** Two objects for one file in a process would break each other's locks: the former one has to be closed. */
+  async #untilGone(path: string, signal: AbortSignal | undefined): Promise<void> {
+    for (const [{ options }, gone] of this.#leaving) {
+      if (options.path === path) await unlessAborted(gone, signal);
+    }
+  }
+
+  #admit(database: DatabaseOptions): void {
+    const { path } = database;
+    if (this.#closed) throw new LitestreamError('ERR_ABORTED', 'context canceled');
+    if (identify(path)?.kind === 'directory') {
+      const text = `open ${path}: is a directory`;
+      throw new LitestreamError('ERR_DB_INVALID', text, { details: { path } });
+    }
     try {
-      await database.release();
-      for (const replica of database.replicas) await replica.client.close();
+      this.#claims.claimFiles(database);
+      const conflict = this.#claims.claimPlaces(database);
+      if (conflict !== undefined) throw conflict;
     } catch (error) {
-      note(error);
+      this.#claims.release(path);
+      throw error;
     }
-    return failure;
+    const member = new ManagedDatabase(database, this.#shared);
+    this.#members.set(path, member);
+    member.run();
+  }
+
+  #logFailure(failure: LitestreamError | undefined): void {
+    if (failure === undefined) return;
+    this.#shared.logger.log('error', 'failed to close database', { error: failure });
   }
 }
 
-/** One file, or one metadata folder, under two entries: nothing has been touched yet. Spec: failures OPS-20. */
-function checkFiles(databases: readonly DatabaseOptions[]): void {
-  const files = new Map<string, string>();
-  const metas = new Map<string, string>();
-  for (const { path, metaPath } of databases) {
-    const found = identify(path);
-    const file = found === undefined ? path : `${found.dev}:${found.ino}`;
-    const twin = claim(files, file, path);
-    if (twin !== undefined) {
-      throw conflict(path, twin, `databases ${twin} and ${path} are the same file; list it once`);
-    }
-    const other = claim(metas, metaPath, path);
-    if (other === undefined) continue;
-    const text = `meta-path collision: databases ${other} and ${path} would share meta-path ${metaPath}`;
-    throw conflict(path, other, `${text}, causing replication state corruption; give each its own`);
-  }
-}
-
-/** Databases that would write to a place that an earlier one has, by path. Spec: failures OPS-19. */
-function sharedPlaces(databases: readonly DatabaseOptions[]): Map<string, LitestreamError> {
-  const places = new Map<string, string>();
-  const conflicts = new Map<string, LitestreamError>();
-  for (const { path, replicas } of databases) {
-    for (const { client } of replicas) {
-      const other = claim(places, `${client.type}:${client.location}`, path);
-      if (other === undefined) continue;
-      const text = `databases ${other} and ${path} share replica ${client.location}; give each its own path`;
-      conflicts.set(path, conflict(path, other, text));
-    }
-  }
-  return conflicts;
-}
-
-/** Who has the key already; claims it otherwise. */
-function claim(taken: Map<string, string>, key: string, path: string): string | undefined {
-  const other = taken.get(key);
-  if (other === undefined) taken.set(key, path);
-  return other;
-}
-
-function conflict(path: string, other: string, text: string): LitestreamError {
-  return new LitestreamError('ERR_CONFIG', text, { details: { path, other } });
+async function closeClients({ replicas }: DatabaseOptions): Promise<void> {
+  for (const { client } of replicas) await client.close();
 }

@@ -1,0 +1,50 @@
+import { throwIfAborted, unlessAborted } from '../../lib/clock.ts';
+import { LitestreamError } from '../../lib/errors.ts';
+
+interface Attempt {
+  readonly promise: Promise<void>;
+  readonly abort: AbortController;
+  waiters: number;
+}
+
+/**
+ * One piece of work for all who want it: whoever comes while it runs shares the next one, which begins after the call. An attempt that
+ * nobody waits for any more is aborted. Spec: failures OPS-12.
+ */
+export class SharedAttempt {
+  readonly #work: (signal: AbortSignal) => Promise<void>;
+  #running: Promise<void> = Promise.resolve();
+  #next: Attempt | undefined;
+
+  constructor(work: (signal: AbortSignal) => Promise<void>) {
+    this.#work = work;
+  }
+
+  /** Waits for an attempt that begins after this call. @throws what the attempt throws, `ERR_ABORTED` when the signal fires */
+  async join(signal?: AbortSignal): Promise<void> {
+    const attempt = (this.#next ??= this.#plan());
+    attempt.waiters++;
+    try {
+      await unlessAborted(attempt.promise, signal);
+    } finally {
+      attempt.waiters--;
+      if (attempt.waiters === 0) attempt.abort.abort(canceled());
+    }
+  }
+
+  #plan(): Attempt {
+    const abort = new AbortController();
+    const promise = this.#running.then(async () => {
+      this.#next = undefined;
+      throwIfAborted(abort.signal);
+      await this.#work(abort.signal);
+    });
+    // Failures belong to those who wait; the next attempt follows in any case.
+    this.#running = promise.catch(() => undefined);
+    return { promise, abort, waiters: 0 };
+  }
+}
+
+function canceled(): LitestreamError {
+  return new LitestreamError('ERR_ABORTED', 'context canceled');
+}
