@@ -40,7 +40,7 @@ async function run(t: TestContext, order: DeadlyOrder): Promise<Ended> {
   });
   t.after(() => child.kill('SIGKILL'));
   const pieces: Buffer[] = [];
-  child.stdout.on('data', (piece: Buffer) => pieces.push(piece));
+  child.stdout.on('data', (piece: Buffer) => void pieces.push(piece));
   await once(child, 'close');
   const text = Buffer.concat(pieces).toString();
   const counts = new Map(text === '' ? [] : (JSON.parse(text) as [string, number][]));

@@ -2,6 +2,7 @@
  * Runs the engine or a restore in a process of its own that dies by SIGKILL before or after the n-th file operation with a given
  * label. Without a label it prints how often each label came up. `node deadly-child.ts JSON`
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Store } from '../../src/engine/index.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
@@ -96,11 +97,11 @@ if (order.what === 'restore') {
   );
   await store.open();
   if (order.what === 'replicate') {
-    await new Promise((resolve) => setTimeout(resolve, order.ms ?? 1000));
+    await sleep(order.ms ?? 1000);
   } else {
     await store.syncDatabase(order.database);
   }
-  const failures = await store.close();
-  if (failures.length > 0) throw failures[0];
+  const [failure] = await store.close();
+  if (failure !== undefined) throw failure;
 }
 process.stdout.write(JSON.stringify([...fileSystem.counts]), () => process.exit(0));
