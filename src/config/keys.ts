@@ -33,6 +33,7 @@ export interface ReplicaSettingKeys {
   readonly user?: string;
   readonly password?: string;
   readonly 'key-path'?: string;
+  readonly 'key-passphrase'?: string;
   readonly 'concurrent-writes'?: boolean;
   readonly 'host-key'?: string;
   readonly 'webdav-url'?: string;
@@ -152,6 +153,7 @@ export const replicaSettingSchema: SchemaOf<ReplicaSettingKeys> = {
   user: 'string',
   password: 'string',
   'key-path': 'string',
+  'key-passphrase': 'string',
   'concurrent-writes': 'bool',
   'host-key': 'string',
   'webdav-url': 'string',

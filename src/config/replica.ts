@@ -5,7 +5,7 @@ import type { ReplicaLocation } from '../storage/index.ts';
 import type { ReplicaKeys } from './keys.ts';
 import { normalizePath } from './path.ts';
 import { resolveOss } from './oss-replica.ts';
-import { firstText, parseUrl, type ParsedUrl, urlScheme } from './replica-url.ts';
+import { firstText, parseUrl, type ParsedUrl, queryText, urlScheme } from './replica-url.ts';
 import { resolveS3 } from './s3-replica.ts';
 
 /** A replica ready to be built. Durations are milliseconds. */
@@ -96,25 +96,35 @@ function resolveGs(keys: ReplicaKeys): ReplicaLocation {
   return { type: 'gs', bucket, path: firstText(keys.path, url?.path) };
 }
 
-/** `abs://account@account.blob.core.windows.net/container/prefix`: the form that Azure's own documents suggest. */
-function absHostForm(
-  url: ParsedUrl,
-): { account: string; bucket: string; path: string } | undefined {
-  if (!/\.blob\.core\./.test(url.host)) return undefined;
-  const [bucket = '', ...rest] = url.path.split('/');
-  return { account: url.host.split('.')[0] ?? '', bucket, path: rest.join('/') };
+interface AbsUrl {
+  readonly account: string;
+  readonly bucket: string;
+  readonly path: string;
+  readonly endpoint: string;
+}
+
+/**
+ * `abs://account@container/prefix`, or `abs://account@account.blob.core.windows.net/container/prefix`, the form that Azure's
+ * own documents suggest. `?endpoint=` names another service, such as an emulator.
+ */
+function absUrl({ host, user, path, query }: ParsedUrl): AbsUrl {
+  const endpoint = firstText(queryText(query, 'endpoint'));
+  if (!/\.blob\.core\./.test(host)) return { account: user, bucket: host, path, endpoint };
+  const [bucket = '', ...rest] = path.split('/');
+  const account = host.split('.')[0] ?? '';
+  return { account, bucket, path: rest.join('/'), endpoint: endpoint || `https://${host}` };
 }
 
 function resolveAbs(keys: ReplicaKeys): ReplicaLocation {
   refuseBoth(keys, 'abs', 'path', 'bucket');
   const url = optionalUrl(keys);
-  const form = url && absHostForm(url);
+  const form = url && absUrl(url);
   return {
     type: 'abs',
-    bucket: required(firstText(keys.bucket, form?.bucket ?? url?.host), 'bucket', 'abs'),
-    path: firstText(keys.path, form?.path ?? url?.path),
-    endpoint: firstText(keys.endpoint),
-    accountName: firstText(keys['account-name'], form?.account ?? url?.user),
+    bucket: required(firstText(keys.bucket, form?.bucket), 'bucket', 'abs'),
+    path: firstText(keys.path, form?.path),
+    endpoint: firstText(keys.endpoint, form?.endpoint),
+    accountName: firstText(keys['account-name'], form?.account),
     accountKey: firstText(keys['account-key']),
     sasToken: firstText(keys['sas-token']).replace(/^\?/, ''),
   };
@@ -136,6 +146,7 @@ function resolveSftp(keys: ReplicaKeys): ReplicaLocation {
     user: required(keys.user || url?.user, 'user', 'sftp'),
     password: firstText(keys.password, url?.password),
     keyPath: firstText(keys['key-path']),
+    keyPassphrase: firstText(keys['key-passphrase']),
     hostKey: firstText(keys['host-key']),
     path: firstText(keys.path, url?.rawPath),
     concurrentWrites: keys['concurrent-writes'] ?? true,
@@ -160,6 +171,8 @@ function resolveNats(keys: ReplicaKeys): ReplicaLocation {
   const host = firstText(url?.host, '127.0.0.1:4222');
   // A URL without a path has the clean path `.`.
   const urlBucket = firstText(url?.path).replace(/^\.$/, '');
+  // As NATS itself writes it: nats://TOKEN@HOST.
+  const isToken = url !== undefined && url.password === '';
   const rootCas = keys['root-cas'] ?? [];
   const clientCert = firstText(keys['client-cert']);
   const clientKey = firstText(keys['client-key']);
@@ -176,9 +189,9 @@ function resolveNats(keys: ReplicaKeys): ReplicaLocation {
     seed: firstText(keys.seed),
     creds: firstText(keys.creds),
     nkey: firstText(keys.nkey),
-    username: firstText(keys.username),
-    password: firstText(keys.password),
-    token: firstText(keys.token),
+    username: firstText(keys.username, isToken ? '' : url?.user),
+    password: firstText(keys.password, url?.password),
+    token: firstText(keys.token, isToken ? url?.user : ''),
     tls: (keys.tls ?? false) || rootCas.length > 0 || clientCert !== '',
     rootCas,
     clientCert,

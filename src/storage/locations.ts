@@ -77,6 +77,9 @@ export interface SftpLocation {
   readonly user: string;
   readonly password: string;
   readonly keyPath: string;
+  /** Opens an encrypted private key. */
+  readonly keyPassphrase: string;
+  /** Lines as in authorized_keys; any of these keys is accepted. */
   readonly hostKey: string;
   readonly path: string;
   readonly concurrentWrites: boolean;

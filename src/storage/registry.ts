@@ -77,6 +77,10 @@ async function openProvider(
       const { createS3Client } = await import('./providers/s3/index.ts');
       return createS3Client(location, options);
     }
+    case 'sftp': {
+      const { createSftpClient } = await import('./providers/sftp/index.ts');
+      return createSftpClient(location, options);
+    }
     case 'gs': {
       const { createGsClient } = await import('./providers/gs/index.ts');
       return createGsClient(location, options);
@@ -85,11 +89,5 @@ async function openProvider(
       const { createOssClient } = await import('./providers/oss/index.ts');
       return createOssClient(location, options);
     }
-    case 'sftp':
-      throw new LitestreamError(
-        'ERR_STORAGE_URL',
-        `replica type "${location.type}" is not supported in this version`,
-        { details: { type: location.type } },
-      );
   }
 }
