@@ -21,6 +21,8 @@ export interface SuiteCapabilities {
   readonly times?: 'ms' | 's' | undefined;
   /** True if `deleteAll` empties the whole remote, whatever the path. */
   readonly deletesWholeRemote?: boolean | undefined;
+  /** True if a reader may find nothing for a moment while a file is replaced. Replicas replace none, as a rule. */
+  readonly replacesWithGap?: boolean | undefined;
   /** Bytes of the large file. Default 9 MiB. */
   readonly largeFileSize?: number | undefined;
   /** Number of files in the listing and deleting of many. Default 1001. */

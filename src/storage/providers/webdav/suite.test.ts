@@ -1,0 +1,88 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { chown, mkdir, writeFile } from 'node:fs/promises';
+import {
+  fileScope,
+  startApache,
+  startWsgidav,
+  type WebdavServer,
+  whyMissing,
+} from '../../../../test/support/servers/index.ts';
+import { systemClock } from '../../../lib/clock.ts';
+import { nodeFileSystem } from '../../../lib/file-system.ts';
+import { replicaClientSuite, type SuiteRemote } from '../../../testing/index.ts';
+import type { WebdavLocation } from '../../locations.ts';
+import { createWebdavClient } from './index.ts';
+
+const scope = fileScope();
+
+/** One folder on a running server for each test. */
+function remotes(start: () => Promise<WebdavServer | undefined>): () => Promise<SuiteRemote> {
+  let server: Promise<WebdavServer | undefined> | undefined;
+  let count = 0;
+  return async () => {
+    const running = await (server ??= start());
+    if (running === undefined) throw new Error('not installed');
+    const base = `remote ${++count}`;
+    await mkdir(join(running.root, base));
+    await giveAway(running.root, join(running.root, base));
+    return remote(running, base);
+  };
+}
+
+/** As root, Apache serves as another user. */
+async function giveAway(root: string, path: string): Promise<void> {
+  const { uid, gid } = (await nodeFileSystem.stat('test', root)) ?? { uid: 0, gid: 0 };
+  await chown(path, uid, gid);
+}
+
+function remote(server: WebdavServer, base: string): SuiteRemote {
+  const root = join(server.root, base);
+  const location = (path: string): WebdavLocation => ({
+    type: 'webdav',
+    url: `${server.url}/${encodeURIComponent(base)}`,
+    username: server.username,
+    password: server.password,
+    path,
+  });
+  return {
+    open: (path) =>
+      Promise.resolve(
+        createWebdavClient(location(path), { clock: systemClock, fileSystem: nodeFileSystem }),
+      ),
+    async putForeign(path, level, name, bytes) {
+      const folder = join(root, path, 'ltx', String(level));
+      await mkdir(folder, { recursive: true });
+      await writeFile(join(folder, name), bytes);
+    },
+    async keys() {
+      const entries = await readdir(root, { recursive: true, withFileTypes: true });
+      return entries
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name));
+    },
+    dispose: () => Promise.resolve(),
+  };
+}
+
+for (const auth of ['Basic', 'Digest'] as const) {
+  replicaClientSuite(
+    `webdav, Apache with ${auth}`,
+    remotes(() => startApache(scope, { auth })),
+    {
+      unavailable: whyMissing('apache'),
+      ...(auth === 'Digest' && { manyFiles: 100 }),
+    },
+  );
+}
+replicaClientSuite(
+  'webdav, WsgiDAV',
+  remotes(() => startWsgidav(scope)),
+  {
+    unavailable: whyMissing('wsgidav'),
+    // It deletes the target before it moves.
+    replacesWithGap: true,
+    // Each takes it tens of milliseconds.
+    manyFiles: 100,
+  },
+);
