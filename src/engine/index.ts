@@ -1,3 +1,4 @@
+export type { ActivityPhase, ActivityReport } from './db/activity.ts';
 export { Database } from './db/database.ts';
 export type {
   DatabaseOptions,

@@ -1,9 +1,11 @@
+import type { EncodePool } from '../../codec/index.ts';
 import type { Txid } from '../../formats/ltx/index.ts';
 import { LitestreamError } from '../../lib/errors.ts';
 import { walSize } from '../../formats/sqlite/index.ts';
 import { identify, type FileIdentity, type Replacement } from '../../sqlite/index.ts';
 import { DurationValue, type Logger } from '../../telemetry/index.ts';
 import { TRUNCATE_PAGES_DEFAULT, type DatabaseOptions, type Ports } from '../options.ts';
+import type { Activity } from './activity.ts';
 import { CheckpointSchedule } from './checkpoint-schedule.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { ContinuityLost } from './continuity-lost.ts';
@@ -34,7 +36,9 @@ export interface CaptureLoopInit {
   readonly ports: Ports;
   readonly files: LocalFiles;
   readonly logger: Logger;
+  readonly activity: Activity;
   readonly session: CaptureSession;
+  readonly pool?: EncodePool | undefined;
   readonly lastTxid: Txid;
   readonly timestampMs: number;
   readonly onPublished: (txid: Txid, breaksHistory: boolean) => void;
@@ -82,11 +86,11 @@ export class CaptureLoop {
 
   constructor(init: CaptureLoopInit) {
     this.#init = init;
-    const { files, logger, options, session } = init;
+    const { files, logger, options, pool, session } = init;
     const { clock } = init.ports;
     this.#session = session;
     this.#publisher = new Publisher(
-      { files, clock, onPublished: (...done) => this.#published(...done) },
+      { files, clock, pool, onPublished: (...done) => this.#published(...done) },
       init.lastTxid,
     );
     this.#publisher.setLastTxid(init.lastTxid, init.timestampMs);
@@ -146,6 +150,8 @@ export class CaptureLoop {
       this.#publisher.retry();
       await this.#publisher.settled();
     }
+    const { activity } = this.#init;
+    activity.enter('verify_and_sync');
     const stat = identify(this.#session.live.walPath);
     if (!force && this.#unchanged(stat)) {
       this.#foundFrames = false;
@@ -153,10 +159,13 @@ export class CaptureLoop {
       const captured = await this.#capture();
       if (captured.end) this.#seen = this.#session.capture.unregistered ? undefined : stat;
     }
+    activity.enter('sync_ltx');
     await this.#publish(force);
+    activity.enter('checkpoint_if_needed');
     await this.#checkpoint(signal);
     if (force) await this.#publisher.settled();
     await this.#closeSpares();
+    activity.enter('update_metrics');
   }
 
   /** Milliseconds until the next turn; arms the watch when the database is quiet. */
@@ -337,6 +346,7 @@ export class CaptureLoop {
         reason,
       });
     }
+    this.#init.activity.writing(transaction.range.size, transaction.full?.reason);
     this.#frozenSince ??= this.#pendingSince ?? clock.monotonic();
     this.#pendingSince = undefined;
     this.#pace.take(clock.monotonic());
@@ -347,6 +357,7 @@ export class CaptureLoop {
     this.#frozenSince = undefined;
     const { logger, options, ports } = this.#init;
     const { offset, size } = transaction.range;
+    this.#init.activity.wrote(txid, offset + size);
     logger.log('debug', 'sync', {
       txid,
       offset,
@@ -367,6 +378,7 @@ export class CaptureLoop {
     if (this.#views > 0) return;
     const pending = this.#checkpointer.pending(this.#session);
     if (!this.#schedule.due(pending, clock.monotonic())) return;
+    this.#init.activity.checkpointing('PASSIVE');
     const outcome = await this.#meter.run('PASSIVE', () =>
       this.#checkpointer.run(this.#session, signal),
     );

@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import type { EncodePool } from '../../codec/index.ts';
 import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
 import { abortError, isAborted, sleep } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
@@ -8,6 +9,7 @@ import type { Logger } from '../../telemetry/index.ts';
 import { FailureLog } from '../failure-log.ts';
 import type { DatabaseOptions, Ports } from '../options.ts';
 import { findHoles, Replica, type ReplicaHistory } from '../replica/replica.ts';
+import { Activity, type ActivityReport } from './activity.ts';
 import { CaptureLoop, type SnapshotView } from './capture-loop.ts';
 import { LocalFiles, ownershipOf } from './local-files.ts';
 import { MetaLock } from './meta-lock.ts';
@@ -29,6 +31,8 @@ export interface DatabaseInit {
   readonly options: DatabaseOptions;
   readonly ports: Ports;
   readonly worker: CheckpointWorker;
+  /** Threads for large files; without it they are written on this one. */
+  readonly pool?: EncodePool | undefined;
   /** With the store's attributes. */
   readonly logger: Logger;
 }
@@ -43,6 +47,7 @@ export interface DatabaseFacts {
   /** Failures of the monitor in a row, and the last one. */
   readonly consecutiveErrors: number;
   readonly error: string | undefined;
+  readonly activity: ActivityReport;
 }
 
 /**
@@ -57,9 +62,11 @@ export class Database {
   readonly replicas: readonly Replica[];
   readonly #ports: Ports;
   readonly #worker: CheckpointWorker;
+  readonly #pool: EncodePool | undefined;
   readonly #logger: Logger;
   readonly #failures: FailureLog;
   readonly #executor = new Mutex();
+  readonly #activity: Activity;
   readonly #waker: Waker;
   readonly #lock: MetaLock;
   readonly #stop = new AbortController();
@@ -92,7 +99,9 @@ export class Database {
     this.#meter = new PassMetrics(options.path, ports.metrics, ports.clock);
     this.#openedAt = this.#capturedAt = ports.clock.monotonic();
     this.#capturedWallMs = ports.clock.now();
+    this.#activity = new Activity(ports.clock);
     this.#worker = init.worker;
+    this.#pool = init.pool;
     this.#logger = init.logger.with({ db: basename(options.path) });
     this.#waker = new Waker(ports.clock);
     this.#lock = new MetaLock(options.metaPath, ports.fileSystem);
@@ -129,6 +138,7 @@ export class Database {
       uncapturedMs: this.#uncapturedMs(),
       consecutiveErrors: this.#failures.count,
       error: this.#failures.lastError,
+      activity: this.#activity.report(),
     };
   }
 
@@ -154,7 +164,7 @@ export class Database {
    * @returns the newest TXID; 0 if there is no database, or nothing in it.
    */
   async sync(signal?: AbortSignal): Promise<Txid> {
-    await this.#executor.run(() => this.#pass(true), signal);
+    await this.#exclusive(() => this.#pass(true), signal);
     return this.txid;
   }
 
@@ -163,7 +173,7 @@ export class Database {
    * there is no database, or nothing in it. The view has to be released.
    */
   async view(signal?: AbortSignal): Promise<SnapshotView | undefined> {
-    return this.#executor.run(async () => {
+    return this.#exclusive(async () => {
       await this.#pass(true);
       return this.#capture?.view();
     }, signal);
@@ -191,6 +201,19 @@ export class Database {
       await this.#closeSession();
       await this.#lock.release();
     });
+  }
+
+  /** Runs `body` alone; the time it waits for that is reported. */
+  async #exclusive<T>(body: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    const waited = this.#activity.wait();
+    try {
+      return await this.#executor.run(() => {
+        waited();
+        return body();
+      }, signal);
+    } finally {
+      waited();
+    }
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -236,7 +259,7 @@ export class Database {
     const { clock } = this.#ports;
     const [beganAt, beganWallMs] = [clock.monotonic(), clock.now()];
     await this.#meter.run(
-      () => this.#turn(force),
+      () => this.#activity.turn(() => this.#turn(force)),
       () => ({ txid: this.txid, walSize: this.#capture?.syncedWalSize }),
     );
     this.#capturedAt = beganAt;
@@ -281,6 +304,7 @@ export class Database {
       this.#saidMissing = true;
       return undefined;
     }
+    this.#activity.enter('verify');
     const ownership = await ownershipOf(fileSystem, options.path);
     files.setOwnership(ownership);
     await this.#lock.acquire(options.metaPath, ownership);
@@ -296,7 +320,9 @@ export class Database {
       ports: this.#ports,
       files,
       logger: this.#logger,
+      activity: this.#activity,
       session: opened.session,
+      pool: this.#pool,
       lastTxid: opened.start.lastTxid,
       timestampMs: opened.timestampMs,
       onPublished: (txid, breaksHistory) => this.#announce(txid, breaksHistory),

@@ -1,4 +1,5 @@
 import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
+import type { ActivityReport } from '../db/activity.ts';
 import type { Database } from '../db/database.ts';
 import type { Replica } from '../replica/replica.ts';
 
@@ -56,6 +57,8 @@ export interface DatabaseObservation {
   readonly consecutiveErrors: number;
   /** The last failure of the capture while it fails. */
   readonly error: string | undefined;
+  /** What the capture is doing, or did last; undefined if it is not open. */
+  readonly activity?: ActivityReport | undefined;
   /** In order; the first is the default. */
   readonly replicas: readonly ReplicaObservation[];
 }
@@ -91,6 +94,7 @@ export function observeDatabase({ path, status, txid, database }: Observed): Dat
     pendingFiles: Math.max(...replicas.map(({ pendingFiles }) => pendingFiles)),
     consecutiveErrors: facts.consecutiveErrors,
     error: facts.error,
+    activity: facts.activity,
     replicas,
   };
 }
@@ -108,6 +112,7 @@ function closed(path: string, status: DatabaseStatus, txid: Txid): DatabaseObser
     pendingFiles: 0,
     consecutiveErrors: 0,
     error: undefined,
+    activity: undefined,
     replicas: [],
   };
 }
