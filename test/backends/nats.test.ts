@@ -2,7 +2,6 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { systemClock } from '../../src/lib/clock.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
-import type { NatsLocation } from '../../src/storage/locations.ts';
 import { createNatsClient } from '../../src/storage/providers/nats/index.ts';
 import { replicaClientSuite } from '../../src/testing/index.ts';
 import {
@@ -11,32 +10,11 @@ import {
   startNatsServer,
   whyMissing,
 } from '../support/servers/index.ts';
+import { natsLocation } from './nats-location.ts';
 
 const scope = fileScope();
 let shared: Promise<NatsServer | undefined> | undefined;
 let buckets = 0;
-
-export function natsLocation(url: string, bucket: string): NatsLocation {
-  return {
-    type: 'nats',
-    url,
-    bucket,
-    jwt: '',
-    seed: '',
-    creds: '',
-    nkey: '',
-    username: '',
-    password: '',
-    token: '',
-    tls: false,
-    rootCas: [],
-    clientCert: '',
-    clientKey: '',
-    maxReconnects: -1,
-    reconnectWaitMs: 100,
-    timeoutMs: 10_000,
-  };
-}
 
 replicaClientSuite(
   'nats-server',

@@ -1,18 +1,17 @@
-import { readdir } from 'node:fs/promises';
+import { chown, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { chown, mkdir, writeFile } from 'node:fs/promises';
 import {
   fileScope,
   startApache,
   startWsgidav,
   type WebdavServer,
   whyMissing,
-} from '../../../../test/support/servers/index.ts';
-import { systemClock } from '../../../lib/clock.ts';
-import { nodeFileSystem } from '../../../lib/file-system.ts';
-import { replicaClientSuite, type SuiteRemote } from '../../../testing/index.ts';
-import type { WebdavLocation } from '../../locations.ts';
-import { createWebdavClient } from './index.ts';
+} from '../support/servers/index.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { nodeFileSystem } from '../../src/lib/file-system.ts';
+import { replicaClientSuite, type SuiteRemote } from '../../src/testing/index.ts';
+import type { WebdavLocation } from '../../src/storage/locations.ts';
+import { createWebdavClient } from '../../src/storage/providers/webdav/index.ts';
 
 const scope = fileScope();
 
@@ -32,7 +31,7 @@ function remotes(start: () => Promise<WebdavServer | undefined>): () => Promise<
 
 /** As root, Apache serves as another user. */
 async function giveAway(root: string, path: string): Promise<void> {
-  const { uid, gid } = (await nodeFileSystem.stat('test', root)) ?? { uid: 0, gid: 0 };
+  const { uid, gid } = await stat(root);
   await chown(path, uid, gid);
 }
 
