@@ -12,7 +12,7 @@ export interface OssAddress {
   /** For the signature. */
   readonly region: string;
   /** Encoded path of an object, or of the bucket itself ('' as key). */
-  path(key: string): string;
+  readonly path: (key: string) => string;
 }
 
 /** A host of the service itself: `[bucket.]oss-REGION[-internal].aliyuncs.com`. */

@@ -46,6 +46,8 @@ export interface OssCall {
   readonly what: string;
   /** Statuses that are no failure. Default: 200. */
   readonly accept?: readonly number[] | undefined;
+  /** Default: 10. */
+  readonly attempts?: number | undefined;
 }
 
 /** MD5 as headers carry it. */
@@ -99,7 +101,7 @@ export class OssApi {
       return consume(await this.#send(call));
     };
     try {
-      return await withRetries(attempt, this.#retryOptions(call.signal));
+      return await withRetries(attempt, this.#retryOptions(call));
     } catch (error) {
       throw named(call.what, error);
     }
@@ -181,13 +183,13 @@ export class OssApi {
     throw await ossError(response, clock);
   }
 
-  #retryOptions(signal: AbortSignal | undefined): RetryOptions {
+  #retryOptions({ signal, attempts = ATTEMPTS_MAX }: OssCall): RetryOptions {
     const { clock, random } = this.#ports;
     return {
       clock,
       random,
       signal,
-      attempts: ATTEMPTS_MAX,
+      attempts,
       baseMs: RETRY_BASE_MS,
       maxMs: RETRY_MAX_MS,
       totalMs: RETRY_TOTAL_MS,

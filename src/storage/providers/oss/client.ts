@@ -15,6 +15,7 @@ import type {
 import { layoutFor } from '../../layouts.ts';
 import { firstKey, HeaderTimes, listedFiles, type UntimedFile } from '../../object-listing.ts';
 import { DELETE_BATCH_MAX, named, type OssApi } from './api.ts';
+import { Leftovers } from './leftovers.ts';
 import { TIMESTAMP_HEADER, Upload, type UploadSettings } from './upload.ts';
 
 const LAYOUT = layoutFor('oss');
@@ -38,6 +39,7 @@ export class OssReplicaClient implements ReplicaClient {
   readonly #path: string;
   readonly #settings: UploadSettings;
   readonly #times: HeaderTimes;
+  readonly #leftovers: Leftovers;
   readonly #close: () => void;
 
   constructor(options: OssReplicaOptions) {
@@ -46,6 +48,7 @@ export class OssReplicaClient implements ReplicaClient {
     this.#path = path;
     this.#settings = settings;
     this.#times = new HeaderTimes(this, logger);
+    this.#leftovers = new Leftovers(api, path, logger);
     this.#close = close;
     this.location = `oss://${host}/${api.bucket}/${path}`;
   }
@@ -111,7 +114,9 @@ export class OssReplicaClient implements ReplicaClient {
   async write(key: FileKey, source: WriteSource, options: WriteOptions = {}): Promise<FileInfo> {
     throwIfAborted(options.signal);
     const name = LAYOUT.fileKey(this.#path, key);
-    const createdAt = await new Upload(this.#api, name, options, this.#settings).run(source);
+    const upload = new Upload(this.#api, name, options, this.#settings);
+    const createdAt = await upload.run(source);
+    if (upload.inParts) await this.#leftovers.sweep(options.signal);
     const { level, minTxid, maxTxid } = key;
     return { level, minTxid, maxTxid, size: source.size, createdAt };
   }

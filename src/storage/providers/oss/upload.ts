@@ -50,6 +50,7 @@ export class Upload {
   readonly #settings: UploadSettings;
   readonly #what: string;
   #createdAt = 0;
+  #inParts = false;
 
   constructor(api: OssApi, key: string, options: WriteOptions, settings: UploadSettings) {
     this.#api = api;
@@ -57,6 +58,11 @@ export class Upload {
     this.#options = options;
     this.#settings = settings;
     this.#what = `oss: upload to ${key}`;
+  }
+
+  /** True once the upload has begun in parts. */
+  get inParts(): boolean {
+    return this.#inParts;
   }
 
   /** @returns the header's time. */
@@ -95,6 +101,7 @@ export class Upload {
   }
 
   async #putParts(parts: AsyncIterable<UploadPart>, size: number, partSize: number): Promise<void> {
+    this.#inParts = true;
     const begin = this.#call({ method: 'POST', query: { uploads: '' }, headers: this.#metadata });
     const uploadId = await this.#api.call(begin, async (response) =>
       readUploadId(await response.text()),
