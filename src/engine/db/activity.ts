@@ -92,7 +92,7 @@ export class Activity {
   wait(): () => void {
     const moment = this.#now();
     this.#waits.add(moment);
-    return () => this.#waits.delete(moment);
+    return () => void this.#waits.delete(moment);
   }
 
   enter(phase: ActivityPhase): void {

@@ -197,6 +197,8 @@ export class Database {
 
   /** Closes the database; its WAL stays. */
   async release(): Promise<void> {
+    // A last sync that was given up may have left a look at a store that does not answer.
+    await Promise.all(this.replicas.map((replica) => replica.stop()));
     await this.#executor.run(async () => {
       await this.#closeSession();
       await this.#lock.release();
