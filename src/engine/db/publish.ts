@@ -1,4 +1,10 @@
-import { LtxFileWriter, type WrittenLtxFile } from '../../codec/index.ts';
+import {
+  LtxFileWriter,
+  type EncodePool,
+  type LtxFileWriterOptions,
+  type LtxPageWriter,
+  type WrittenLtxFile,
+} from '../../codec/index.ts';
 import { LTX_NO_CHECKSUM, type LtxHeader, type Txid } from '../../formats/ltx/index.ts';
 import { type Clock, throwIfAborted, yieldToLoop } from '../../lib/clock.ts';
 import { LitestreamError, wrapError } from '../../lib/errors.ts';
@@ -14,6 +20,8 @@ const TURN_MS = 8;
 export interface PublishOptions {
   readonly files: LocalFiles;
   readonly clock: Clock;
+  /** Threads for a large file. */
+  readonly pool: EncodePool | undefined;
   readonly txid: Txid;
   readonly pageSize: number;
   readonly timestampMs: number;
@@ -80,7 +88,7 @@ async function encode(
   file: OpenFile,
   options: PublishOptions,
 ): Promise<WrittenLtxFile> {
-  const writer = new LtxFileWriter({
+  const writer = makeWriter(transaction, options, {
     header: headerOf(transaction, options),
     sink: (bytes, position) => file.write('l0:write', bytes, position),
   });
@@ -90,7 +98,7 @@ async function encode(
     for (let pgno = transaction.next(0); pgno !== 0; pgno = transaction.next(pgno)) {
       transaction.read(pgno, writer.slot());
       writer.add(pgno);
-      if (writer.needsFlush) await writer.flush();
+      if (writer.needsFlush) await flush(writer);
       else if ((writer.pageCount & 63) !== 0 || clock.monotonic() - turn < TURN_MS) continue;
       else await yieldToLoop();
       throwIfAborted(signal);
@@ -101,6 +109,20 @@ async function encode(
     writer.discard();
     throw error;
   }
+}
+
+/** Increments are small, or else made of what the application writes in a moment: threads would come too late. */
+function makeWriter(
+  { commit, full }: Transaction,
+  { pool }: PublishOptions,
+  init: LtxFileWriterOptions,
+): LtxPageWriter {
+  if (pool === undefined || full === undefined) return new LtxFileWriter(init);
+  return pool.writer(init, commit);
+}
+
+async function flush(writer: LtxPageWriter): Promise<void> {
+  while (writer.needsFlush) await writer.flush();
 }
 
 function stagingError(stage: string, path: string, error: unknown): Error {

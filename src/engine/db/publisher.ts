@@ -1,3 +1,4 @@
+import type { EncodePool } from '../../codec/index.ts';
 import { toTxid, type Txid } from '../../formats/ltx/index.ts';
 import { wrapError } from '../../lib/errors.ts';
 import type { Clock } from '../../lib/clock.ts';
@@ -9,6 +10,7 @@ import type { Transaction } from './transaction.ts';
 export interface PublisherOptions {
   readonly files: LocalFiles;
   readonly clock: Clock;
+  readonly pool?: EncodePool | undefined;
   /** Called when a file is durable. */
   readonly onPublished: (txid: Txid, transaction: Transaction, published: Published) => void;
 }
@@ -101,7 +103,7 @@ export class Publisher {
   }
 
   async #run(transaction: Transaction): Promise<void> {
-    const { clock, files, onPublished } = this.#options;
+    const { clock, files, onPublished, pool } = this.#options;
     const txid = toTxid(this.#lastTxid + 1n);
     const timestampMs = Math.max(clock.now(), this.#lastTimestampMs);
     let published: Published;
@@ -109,6 +111,7 @@ export class Publisher {
       published = await publish(transaction, {
         files,
         clock,
+        pool,
         txid,
         pageSize: this.#pageSize,
         timestampMs,

@@ -176,7 +176,8 @@ export class ManagedDatabase {
 
   #create(): OpenDatabase {
     const { logger, options, ports, upkeep, worker } = this.#shared;
-    const database = new Database({ options: this.options, ports, worker, logger });
+    const { pool } = upkeep;
+    const database = new Database({ options: this.options, ports, worker, pool, logger });
     upkeep.add(database);
     return new OpenDatabase(database, { clock: ports.clock, monitors: options.monitors });
   }

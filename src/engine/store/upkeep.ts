@@ -17,7 +17,8 @@ export class Upkeep {
   readonly #options: StoreOptions;
   readonly #ports: Ports;
   readonly #logger: Logger;
-  readonly #pool: EncodePool;
+  /** Threads that compress large files. */
+  readonly pool: EncodePool;
   readonly #replicas = new Map<Database, readonly ReplicaMaintenance[]>();
   readonly #queues = new Map<Database, QueueBound>();
   readonly #stop = new AbortController();
@@ -27,7 +28,7 @@ export class Upkeep {
     this.#options = options;
     this.#ports = ports;
     this.#logger = logger;
-    this.#pool = new EncodePool(ports.clock);
+    this.pool = new EncodePool(ports.clock);
   }
 
   /** Takes a database in charge. */
@@ -40,7 +41,7 @@ export class Upkeep {
           replica,
           options: this.#options,
           ports: this.#ports,
-          pool: this.#pool,
+          pool: this.pool,
           logger: this.#logger,
           commonLocalFloor: () => commonFloor(siblings),
         }),
@@ -90,7 +91,7 @@ export class Upkeep {
 
   /** Ends the threads of snapshots. */
   close(): Promise<void> {
-    return this.#pool.close();
+    return this.pool.close();
   }
 }
 
