@@ -40,7 +40,7 @@ export class HttpClient {
    * Sends a request and resolves with the head of the answer, whatever its status. The body has to be read or discarded.
    *
    * A connection of the pool that the server has closed meanwhile is replaced without a word if the request may be
-   * repeated: no POST, no condition.
+   * repeated: no POST or MOVE, no condition.
    *
    * @throws LitestreamError `ERR_STORAGE_TEMPORARY` (name not found, refused, reset, silent), `ERR_STORAGE` (certificate
    * not trusted, no HTTP), `ERR_ABORTED`; errors of the body's source as they are.
@@ -114,7 +114,17 @@ export class HttpClient {
   }
 }
 
+const REPEATABLE: ReadonlySet<string> = new Set([
+  'DELETE',
+  'GET',
+  'HEAD',
+  'MKCOL',
+  'OPTIONS',
+  'PROPFIND',
+  'PUT',
+]);
+
 function isRepeatable({ method, headers }: HttpRequest): boolean {
-  if (method === 'POST') return false;
+  if (!REPEATABLE.has(method)) return false;
   return !Object.keys(headers).some((name) => /^if-(?:none-)?match$/i.test(name));
 }

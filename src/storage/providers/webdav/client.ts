@@ -235,6 +235,6 @@ function relative(path: string): string {
 
 function knownSize(directory: string, { name, size }: Member): number {
   if (size !== undefined) return size;
-  const message = `webdav: cannot read directory "${directory}": no getcontentlength for ${name}`;
+  const message = `webdav: cannot read directory "${directory.replace(/\/$/, '')}": no getcontentlength for ${name}`;
   throw new LitestreamError('ERR_STORAGE', message, { details: { directory, name } });
 }

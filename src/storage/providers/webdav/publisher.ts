@@ -121,6 +121,10 @@ export class Publisher {
         await response.discard();
         throw exists();
       }
+      if (status === 404) {
+        await response.discard();
+        throw temporaryGone();
+      }
       if (form === 'url' && (status === 400 || status === 502)) this.#destination = 'path';
       else if (status === 405 || status === 501) this.#destination = 'no move';
       else throw await this.#session.unexpected(response);
@@ -185,6 +189,12 @@ function isPlain(path: string): boolean {
 /** Where a file is until it is complete. Two writers never share one. */
 export function temporaryName(path: string): string {
   return `${path}.${randomBytes(6).toString('hex')}.tmp`;
+}
+
+function temporaryGone(): LitestreamError {
+  return new LitestreamError('ERR_STORAGE_TEMPORARY', 'the uploaded file has gone', {
+    retryable: true,
+  });
 }
 
 function exists(): LitestreamError {

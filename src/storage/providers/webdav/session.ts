@@ -135,6 +135,8 @@ export class Session {
       status,
       retryable,
       ...(retryable && { code: 'ERR_STORAGE_TEMPORARY' }),
+      // Where a missing file is an answer, nobody comes here.
+      ...(status === 404 && { code: 'ERR_STORAGE' }),
       retryAfterMs: retryAfterMs(headers, this.#clock),
       ...(hint !== undefined && { hint }),
     });
@@ -199,6 +201,7 @@ function hintFor(status: number, headers: Readonly<Record<string, string>>): str
     403: 'check the permissions of webdav-username on the server',
     405: 'check that webdav-url is the address of a WebDAV collection',
     407: 'check the user in HTTP_PROXY or HTTPS_PROXY',
+    409: 'check that the collection in webdav-url exists',
     413: "raise the server's limit on the size of requests",
     501: 'check that webdav-url is the address of a WebDAV collection',
     507: 'make room on the server or raise the quota',
