@@ -1,2 +1,2 @@
 export { XmlElement } from './element.ts';
-export { parseXml, type ParseXmlOptions } from './parse.ts';
+export { parseXml } from './parse.ts';

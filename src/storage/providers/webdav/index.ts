@@ -1,10 +1,23 @@
-import { noopLogger } from '../../../telemetry/index.ts';
+import type { Clock } from '../../../lib/clock.ts';
+import type { FileSystem } from '../../../lib/file-system.ts';
+import { type Logger, noopLogger } from '../../../telemetry/index.ts';
 import type { ReplicaClient } from '../../contract.ts';
 import type { WebdavLocation } from '../../locations.ts';
-import type { ReplicaClientOptions } from '../../registry.ts';
 import { parseAddress } from './address.ts';
 import { WebdavReplicaClient } from './client.ts';
 import { Session } from './session.ts';
+
+/** What a client stands on. */
+export interface WebdavPorts {
+  readonly clock: Clock;
+  /** For uploads of unknown origin that do not fit into memory. */
+  readonly fileSystem: FileSystem;
+  readonly logger?: Logger | undefined;
+  /** Proxies and authorities. */
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+  /** In [0, 1). */
+  readonly random?: (() => number) | undefined;
+}
 
 /**
  * A client for a replica on a WebDAV server. Contacts nothing.
@@ -13,7 +26,7 @@ import { Session } from './session.ts';
  */
 export function createWebdavClient(
   { url, username, password, path }: WebdavLocation,
-  options: ReplicaClientOptions,
+  options: WebdavPorts,
 ): ReplicaClient {
   const {
     clock,
