@@ -46,6 +46,11 @@ export const commandTable: readonly CommandRow[] = [
     summary: 'show the local replication status of the databases',
     load: () => import('./commands/status.ts'),
   },
+  {
+    name: 'verify',
+    summary: 'check that a replica is complete, sound and restorable',
+    load: () => import('./commands/verify.ts'),
+  },
   { name: 'version', summary: 'print the version', load: () => import('./commands/version.ts') },
   {
     name: 'wal',

@@ -12,3 +12,4 @@ export { FollowedDatabase, type FollowedPages, type PageRun } from './follower.t
 export { LiveDatabase, type LiveDatabaseOptions, type Replacement } from './live-database.ts';
 export { WalApplier } from './wal-apply.ts';
 export { hasWalResetFix, requireSafeSqlite, sqliteVersion } from './version.ts';
+export { SourceView, type WalPosition } from './source-view.ts';

@@ -8,6 +8,7 @@ export type {
   TxidRange,
   VerifyReport,
 } from './report.ts';
+export { liveSource, type LiveSourceOptions } from './live-source.ts';
 export type { SourcePages, VerifySource } from './source.ts';
 export {
   verifyReplica,

@@ -11,7 +11,7 @@ import type { Finding, FindingKind, Severity, TxidRange } from './report.ts';
 const SUSPECTS_MAX = 1 << 20;
 
 const OPEN = 0;
-const EXPLAINED = 1;
+const NEWER = 1;
 const EXCUSED = 2;
 
 /** A snapshot that is not what the increments up to it give. */
@@ -44,16 +44,16 @@ class Suspect {
     return this.#pages.size === 0 && this.#commit === undefined;
   }
 
-  /** Looks at a later file: what it says as the snapshot does was newer than the snapshot. */
+  /** Looks at the next file of the history: what it says as the snapshot does was newer than the snapshot. */
   look(file: FileInfo, { pgnos, sums, summary }: FileContent): void {
     for (let index = 0; index < pgnos.length; index++) {
       const pgno = pgnos[index] ?? 0;
       const known = this.#pages.get(pgno);
       if (known?.tag !== OPEN) continue;
-      const explained = known.sum === sums[index];
-      if (explained) this.explainedBy = file.maxTxid;
-      if (explained || this.#straddled) {
-        this.#pages.set(pgno, known.sum, explained ? EXPLAINED : EXCUSED);
+      if (this.#straddled) this.#pages.set(pgno, known.sum, EXCUSED);
+      else if (known.sum === sums[index]) {
+        this.#pages.set(pgno, known.sum, NEWER);
+        this.explainedBy = file.maxTxid;
       }
     }
     this.#straddled = false;
@@ -73,7 +73,7 @@ class Suspect {
   /** What turned out to be newer. */
   get newer(): string | undefined {
     if (this.explainedBy === 0n) return undefined;
-    const pages = this.#tagged(EXPLAINED);
+    const pages = this.#tagged(NEWER);
     return pages.count > 0 ? pages.text : 'their size';
   }
 
@@ -100,7 +100,7 @@ export interface TrackedFile {
  * Follows the state of the database through the files, in the order of their ends, by the finest steps there are, and compares every
  * file that ends where the state stands. Snapshots in the middle of a step are compared as far as that is possible.
  *
- * The snapshots of old releases that hold pages of later transactions are told apart from damage: failures RST-22.
+ * Snapshots of old releases may hold pages of later transactions; they are told apart from damage: failures RST-22.
  */
 export class StateTracker {
   readonly #history: History;
@@ -255,7 +255,7 @@ export class StateTracker {
 
   #reportNewer({ explainedBy, file }: Suspect, what: string): void {
     this.#report('snapshot-newer', 'warning', file, {
-      message: `${fileText(file)} holds pages of later transactions: ${what}; releases of Litestream up to v0.5.9 wrote such snapshots`,
+      message: `${fileText(file)} holds pages of later transactions: ${what}; old releases of Litestream (up to v0.5.9) wrote such snapshots`,
       affected: txidRange(file.maxTxid, explainedBy - 1n),
       remedy: `restore to TXID ${formatTxid(explainedBy)} or later; restore points before it that begin with this snapshot mix two states`,
     });

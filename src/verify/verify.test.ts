@@ -4,7 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import test, { after } from 'node:test';
-import { formatFileName, toTxid } from '../formats/ltx/index.ts';
+import {
+  EMPTY_CHECKSUM,
+  encodeLtxFile,
+  formatFileName,
+  type LtxHeader,
+  pageChecksum,
+  rollChecksum,
+  toTxid,
+} from '../formats/ltx/index.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { nodeFileSystem } from '../lib/file-system.ts';
 import {
@@ -60,6 +68,21 @@ function play(path: string, transactions: number, seed: number): Image[] {
   database.close();
   return images;
 }
+
+const HEADER: LtxHeader = {
+  flags: 0,
+  pageSize: PAGE_SIZE,
+  commit: 0,
+  minTxid: toTxid(1),
+  maxTxid: toTxid(1),
+  timestampMs: 0,
+  preApplyChecksum: 0n,
+  walOffset: 0,
+  walSize: 0,
+  walSalt1: 0,
+  walSalt2: 0,
+  nodeId: 0n,
+};
 
 const images = play(join(folder, 'source.db'), LAST, 1);
 const level0 = Array.from({ length: LAST }, (_, n): TestFile => increment(images, n + 1));
@@ -174,7 +197,11 @@ test('what retention leaves of a replica has no findings', async () => {
   await assertHealthy(await replicaOf([snapshot(LAST)]));
   await assertHealthy(await replicaOf(level0));
   await assertHealthy(await replicaOf([merged(3, 1, 20), ...level0.slice(20)]));
-  // A snapshot in the middle of what was compacted since.
+  // Snapshots in the middle of what was compacted since.
+  const early = merged(2, 1, 8);
+  await assertHealthy(
+    await replicaOf([early, snapshot(13), merged(2, 9, 16), merged(1, 17, LAST)]),
+  );
   await assertHealthy(await replicaOf([snapshot(13), merged(2, 9, 16), merged(1, 17, LAST)]));
 });
 
@@ -332,6 +359,31 @@ test('a compacted file that lacks a page, or has another size, is found', async 
     const report = await verify(await replicaOf([snapshot(4), wrong, ...level0.slice(4)]));
     assert.ok(kinds(damages(report)).includes('differs'));
   }
+});
+
+test('files with database checksums are held to them', async () => {
+  const client = new MemoryClient();
+  const sumOf = (image: Image): bigint =>
+    rollChecksum(
+      EMPTY_CHECKSUM,
+      ...pagesOf(image).map(({ pgno, data }) => pageChecksum(pgno, data)),
+    );
+  const put = async (txid: number, before: bigint): Promise<void> => {
+    const { commit, pages } = increment(images, txid);
+    const header = { ...HEADER, commit, minTxid: toTxid(txid), maxTxid: toTxid(txid) };
+    const content = {
+      header: { ...header, preApplyChecksum: before },
+      pages,
+      postApplyChecksum: sumOf(images[txid] ?? []),
+    };
+    await putBytes(client, { level: 0, min: txid, max: txid }, encodeLtxFile(content));
+  };
+  await put(1, 0n);
+  for (let txid = 2; txid <= 6; txid++) await put(txid, sumOf(images[txid - 1] ?? []));
+  assert.deepEqual((await verify(client)).findings, []);
+  // Transaction 4 was never in it.
+  await put(5, sumOf(images[3] ?? []));
+  assert.deepEqual(kinds((await sweep(client)).findings), ['checksum']);
 });
 
 test('a snapshot that differs from its increments is found, also when a compacted file reaches over it', async () => {
