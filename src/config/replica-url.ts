@@ -1,5 +1,6 @@
 import { posix } from 'node:path';
 import { LitestreamError } from '../lib/errors.ts';
+import { redactUrl } from '../lib/redact-url.ts';
 
 const URL_FORM = /^(\w+):\/\/([^/?#]*)([^?#]*)(?:\?([^#]*))?/;
 const BAD_ESCAPE = /%(?![0-9a-fA-F]{2}).{0,2}/;
@@ -44,12 +45,13 @@ export function cleanUrlPath(path: string): string {
 export function parseUrl(url: string): ParsedUrl {
   const found = URL_FORM.exec(url);
   if (found === null) {
-    throw new LitestreamError('ERR_CONFIG', `replica url scheme required: ${url}`);
+    throw new LitestreamError('ERR_CONFIG', `replica url scheme required: ${redactUrl(url)}`);
   }
   const [, scheme = '', authority = '', encodedPath = '', query = ''] = found;
   const escape = BAD_ESCAPE.exec(authority + encodedPath);
   if (escape !== null) {
-    throw new LitestreamError('ERR_CONFIG', `parse "${url}": invalid URL escape "${escape[0]}"`);
+    const shown = `"${redactUrl(url)}": invalid URL escape "${escape[0]}"`;
+    throw new LitestreamError('ERR_CONFIG', `parse ${shown}`);
   }
   const at = authority.lastIndexOf('@');
   const userInfo = at < 0 ? '' : authority.slice(0, at);

@@ -1,5 +1,6 @@
 import { LitestreamError } from '../lib/errors.ts';
 import { formatDuration } from '../lib/go-duration.ts';
+import { redactUrl } from '../lib/redact-url.ts';
 import type { Config, DatabaseConfig } from './types.ts';
 
 const MINUTE_MS = 60_000;
@@ -70,9 +71,7 @@ function checkGlobals(config: Config): void {
 function checkServices(config: Config): void {
   if (config.heartbeatUrl !== '' && !/^https?:\/\//.test(config.heartbeatUrl)) {
     const reason = 'heartbeat URL must be a valid HTTP or HTTPS URL';
-    // Without a password that stands in it.
-    const shown = config.heartbeatUrl.replace(/\/\/[^/?#]*@/, '//');
-    throw fieldError('heartbeat-url', reason, shown);
+    throw fieldError('heartbeat-url', reason, redactUrl(config.heartbeatUrl));
   }
   checkDuration({
     field: 'heartbeat-interval',

@@ -27,5 +27,5 @@ export { cleanPath, joinPath, layoutFor, type Layout, type ReplicaType } from '.
 export { openFileReplica, openReplica, type ReplicaClientOptions } from './registry.ts';
 export { bytesSource, fileSource } from './sources.ts';
 export { abortable, collect, concatBytes, mapOrdered, readAll, readRange } from './streams.ts';
-export { isUrl, parseReplicaUrl, redactUrl, type ParsedReplicaUrl } from './url.ts';
+export { isUrl, parseReplicaUrl, type ParsedReplicaUrl } from './url.ts';
 export { resumableReads, type ResumableReadPorts } from './wrappers/resumable-read.ts';

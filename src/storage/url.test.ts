@@ -2,13 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { LitestreamError } from '../lib/errors.ts';
-import {
-  isUrl,
-  type ParsedReplicaUrl,
-  parseReplicaUrl,
-  redactUrl,
-  requireComplete,
-} from './url.ts';
+import { redactUrl } from '../lib/redact-url.ts';
+import { isUrl, type ParsedReplicaUrl, parseReplicaUrl, requireComplete } from './url.ts';
 
 function messageOf(url: string): string {
   try {
@@ -194,6 +189,10 @@ describe('replica URLs', () => {
     }
     assert.equal(redactUrl('sftp://u:p@h/a@b'), 'sftp://h/a@b');
     assert.equal(redactUrl('s3://b/a@b?x=c@d'), 's3://b/a@b?x=c@d');
+    assert.equal(
+      redactUrl('s3://b/a?region=r&sse-customer-key=k%2B&sseCustomerKeyMD5=m&sig=s&x=y#z'),
+      's3://b/a?region=r&sse-customer-key=***&sseCustomerKeyMD5=***&sig=***&x=y#z',
+    );
   });
 
   it('tells URLs from paths', () => {

@@ -1,4 +1,5 @@
 import { LitestreamError } from '../lib/errors.ts';
+import { redactUrl } from '../lib/redact-url.ts';
 import { quote } from '../lib/go-quote.ts';
 import { cleanPath, type ReplicaType } from './layouts.ts';
 import { encodeAsReference, percentDecode } from './percent.ts';
@@ -42,11 +43,6 @@ export interface ParsedReplicaUrl {
 /** True if the text is meant as a URL and not as a path. Spec: backends 3.1. */
 export function isUrl(text: string): boolean {
   return /^[A-Za-z0-9_]+:\/\//.test(text);
-}
-
-/** The URL without user name and password. */
-export function redactUrl(url: string): string {
-  return url.replace(/^([^/?#]*:)?\/\/[^/?#]*@/, '$1//');
 }
 
 function urlError(url: string, reason: string): LitestreamError {

@@ -2,6 +2,7 @@ import { join, sep } from 'node:path';
 import { type Config, normalizePath } from '../../config/index.ts';
 import type { DatabaseHealth, Store, Watchdog } from '../../engine/index.ts';
 import { errorMessage } from '../../lib/errors.ts';
+import { redactUrl } from '../../lib/redact-url.ts';
 import { packageVersion } from '../../lib/version.ts';
 import type {
   DashboardRow,
@@ -9,7 +10,6 @@ import type {
   MetricsServer,
   PrometheusMetrics,
 } from '../../server/index.ts';
-import { redactUrl } from '../../storage/index.ts';
 import { type Logger, type Metrics, noopMetrics } from '../../telemetry/index.ts';
 import type { Io } from '../command.ts';
 import { processFacts } from './process-facts.ts';
