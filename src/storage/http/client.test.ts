@@ -361,7 +361,7 @@ describe('HttpClient, broken connections', () => {
     });
   });
 
-  it('ends silence in every phase, naming the server', async () => {
+  it('ends silence in every phase, naming the server (RST-01, NODE-11)', async () => {
     const idleTimeoutMs = 100;
     const silent = await serveRaw(() => undefined);
     await assert.rejects(

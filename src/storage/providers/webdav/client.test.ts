@@ -134,7 +134,7 @@ describe('webdav client', () => {
       assert.equal(server.files.get(PATH)?.length, 200);
     });
 
-    it('removes old leftovers of killed uploads, and no others', async () => {
+    it('removes old leftovers of killed uploads, and no others (BKD-01)', async () => {
       const client = open();
       await client.write(KEY, bytesSource(ltxLike(100)));
       const folder = '/dav/p/ltx/0/';
@@ -150,7 +150,7 @@ describe('webdav client', () => {
       );
     });
 
-    it('survives lost answers (BKD-20)', async () => {
+    it('survives lost answers', async () => {
       for (const method of ['PUT', 'MOVE', 'MKCOL', 'PROPFIND', 'OPTIONS']) {
         let left = 2;
         server.rule = (request) =>
