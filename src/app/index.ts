@@ -1,5 +1,5 @@
 import type { Config, ResolvedDatabase } from '../config/index.ts';
-import type { Store } from '../engine/index.ts';
+import type { DatabaseOptions, Store } from '../engine/index.ts';
 import type { StorePorts, StoreSettings } from './store.ts';
 
 export {
@@ -24,4 +24,17 @@ export async function createStore(
 ): Promise<Store> {
   const store = await import('./store.ts');
   return store.createStore(config, databases, ports, settings);
+}
+
+/**
+ * What the engine needs of a database that is added while the store is open.
+ *
+ * @throws LitestreamError `ERR_CONFIG`, `ERR_STORAGE_URL`
+ */
+export async function createDatabaseOptions(
+  database: ResolvedDatabase,
+  ports: StorePorts,
+): Promise<DatabaseOptions> {
+  const store = await import('./store.ts');
+  return store.createDatabaseOptions(database, ports);
 }

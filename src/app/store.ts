@@ -39,7 +39,12 @@ async function replicaOptions(
   return options;
 }
 
-async function databaseOptions(
+/**
+ * What the engine needs of one database; its clients have contacted nothing yet.
+ *
+ * @throws LitestreamError `ERR_CONFIG`, `ERR_STORAGE_URL`
+ */
+export async function createDatabaseOptions(
   database: ResolvedDatabase,
   ports: StorePorts,
 ): Promise<DatabaseOptions> {
@@ -77,7 +82,7 @@ export async function createStore(
       throw new LitestreamError('ERR_CONFIG', `compaction level cannot exceed ${LEVELS_MAX}`);
     }
     const options: DatabaseOptions[] = [];
-    for (const database of databases) options.push(await databaseOptions(database, ports));
+    for (const database of databases) options.push(await createDatabaseOptions(database, ports));
     return new Store(
       {
         databases: options,

@@ -10,5 +10,6 @@ export {
   parseConfig,
 } from './load.ts';
 export { isReplicaUrl, normalizePath } from './path.ts';
+export { registeredDatabase } from './registered.ts';
 export { resolveReplica, type ResolvedReplica } from './replica.ts';
 export type { Config, ConfigWarning, DatabaseConfig, LoggingConfig } from './types.ts';

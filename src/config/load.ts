@@ -264,6 +264,7 @@ function buildConfig(file: FileKeys): Config {
     shutdownSyncTimeoutMs: keys['shutdown-sync-timeout'],
     shutdownSyncIntervalMs: keys['shutdown-sync-interval'],
     exec: keys.exec,
+    replicaDefaults: inherit<ReplicaSettingKeys>({}, file),
     logging: { ...LOGGING_DEFAULTS, ...file.logging },
     databases: databases.map((database) => buildDatabase(database, file)),
   };

@@ -1,4 +1,4 @@
-import type { DatabaseKeys, ReplicaKeys } from './keys.ts';
+import type { DatabaseKeys, ReplicaKeys, ReplicaSettingKeys } from './keys.ts';
 
 /** A replica's keys after inheritance, plus whether the file set the pace itself. */
 export type ReplicaConfig = ReplicaKeys;
@@ -69,6 +69,8 @@ export interface Config {
   readonly shutdownSyncIntervalMs: number;
   readonly exec: string;
   readonly logging: LoggingConfig;
+  /** The file's settings for all replicas; those of `databases` have them already. */
+  readonly replicaDefaults: ReplicaSettingKeys;
   readonly databases: readonly DatabaseConfig[];
 }
 

@@ -1,6 +1,8 @@
+import type { ControlServer, ControlServerInit } from './control/control-server.ts';
 import type { MetricsServer, MetricsServerInit } from './listener/metrics-server.ts';
 import type { PrometheusMetrics, PrometheusMetricsInit } from './metrics/prometheus.ts';
 
+export type { ControlServer, ControlServerInit } from './control/control-server.ts';
 export { Heartbeat, type HeartbeatInit } from './heartbeat/heartbeat.ts';
 export { ping, type PingOptions } from './heartbeat/ping.ts';
 export type { DashboardRow, LevelView } from './listener/dashboard.ts';
@@ -27,4 +29,10 @@ export async function startMetricsServer(
   const { MetricsServer: Server } = await import('./listener/metrics-server.ts');
   const server = new Server(init);
   return { server, url: await server.start() };
+}
+
+/** The control socket, not yet open. */
+export async function createControlServer(init: ControlServerInit): Promise<ControlServer> {
+  const { ControlServer: Server } = await import('./control/control-server.ts');
+  return new Server(init);
 }

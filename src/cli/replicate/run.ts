@@ -15,7 +15,7 @@ import { ServiceManager } from '../service-manager.ts';
 import { SignalQueue } from '../signals.ts';
 import { createObservability, type Observability } from './observability.ts';
 import type { ReplicateRequest } from './request.ts';
-import { start } from './start.ts';
+import { type Opened, start } from './start.ts';
 
 /** Why replication ends. */
 type Ending =
@@ -40,7 +40,7 @@ function logSignal(signal: NodeJS.Signals, logger: Logger): void {
 /** Brings everything up; a signal meanwhile stops that, and is the reason why replication ends. */
 async function startUnlessStopped(
   session: Session,
-  opened: (store: Store) => void,
+  opened: (opened: Opened) => void,
 ): Promise<Store | NodeJS.Signals> {
   const { request, io, logger, observability, signals } = session;
   const stop = new AbortController();
@@ -160,9 +160,10 @@ function childIo(request: ReplicateRequest, io: Io): Io {
 }
 
 /** Final sync and release. Failures are logged and do not change the exit code. Spec: cli 17. */
-async function close(store: Store, { logger, signals }: Session): Promise<void> {
+async function close({ services, store }: Opened, { logger, signals }: Session): Promise<void> {
   const interrupt = new AbortController();
   signals.handle(() => interrupt.abort());
+  await services.close();
   for (const error of await store.close({ interrupt: interrupt.signal })) {
     if (isLitestreamError(error, 'ERR_SHUTDOWN_INTERRUPTED')) {
       logger.log('warn', 'shutdown sync skipped by user interrupt', { error });
@@ -174,7 +175,7 @@ async function close(store: Store, { logger, signals }: Session): Promise<void> 
 
 async function runSession(session: Session): Promise<void> {
   const { logger } = session;
-  let opened: Store | undefined;
+  let opened: Opened | undefined;
   let failure: Error | undefined;
   try {
     const store = await startUnlessStopped(session, (created) => {

@@ -21,6 +21,7 @@ import { type Io, usageError } from '../command.ts';
 import { logConfigWarnings } from '../logging.ts';
 import type { Observability } from './observability.ts';
 import type { ReplicateRequest } from './request.ts';
+import { Services } from './services.ts';
 
 /** What start-up works with. */
 export interface StartContext {
@@ -30,8 +31,14 @@ export interface StartContext {
   /** Fires on a signal. */
   readonly signal: AbortSignal;
   /** Called as soon as there is something to close. */
-  readonly opened: (store: Store) => void;
+  readonly opened: (opened: Opened) => void;
   readonly observability: Observability;
+}
+
+/** What is open, and has to be closed: first the services, then the store. */
+export interface Opened {
+  readonly store: Store;
+  readonly services: Services;
 }
 
 const RETENTION_HINT =
@@ -41,7 +48,6 @@ const RETENTION_HINT =
 function idleKeys(config: Config): string[] {
   const keys: readonly (readonly [key: string, used: boolean])[] = [
     ['mcp-addr', config.mcpAddr !== ''],
-    ['socket.enabled', config.socket.enabled],
     ['validation.interval', config.validationIntervalMs > 0],
     ['dbs[].watch', config.databases.some(({ watch }) => watch)],
   ];
@@ -149,7 +155,7 @@ async function refuseFolders(
 async function openStore(
   databases: readonly ResolvedDatabase[],
   context: StartContext,
-): Promise<Store> {
+): Promise<Opened> {
   const { request, io, logger, observability, signal } = context;
   const { metrics } = observability;
   const { clock, environment, fileSystem } = io;
@@ -162,8 +168,10 @@ async function openStore(
   } catch (error) {
     throw wrapError('cannot open store', error);
   }
-  context.opened(store);
-  return store;
+  const services = new Services({ config: request.config, io, ports });
+  const opened = { store, services };
+  context.opened(opened);
+  return opened;
 }
 
 function logDatabases(databases: readonly ResolvedDatabase[], logger: Logger): void {
@@ -223,11 +231,12 @@ export async function start(context: StartContext): Promise<Store> {
   }
   warnAbout(databases, context);
   await refuseFolders(databases, context);
-  const store = await openStore(databases, context);
+  const { services, store } = await openStore(databases, context);
   if (!config.retentionEnabled) {
     const message = 'retention disabled; cloud provider lifecycle policies must handle retention';
     logger.log('warn', message, { hint: RETENTION_HINT });
   }
+  await services.startControl(store);
   logDatabases(databases, logger);
   checkAddress(config.addr);
   await context.observability.watch(store);

@@ -1,4 +1,4 @@
-import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
+import { NO_TXID, toTxid, type Txid } from '../../formats/ltx/index.ts';
 import { throwIfAborted, unlessAborted } from '../../lib/clock.ts';
 import { LitestreamError, wrapError } from '../../lib/errors.ts';
 import { CheckpointWorker, identify } from '../../sqlite/index.ts';
@@ -194,8 +194,8 @@ export class Store {
    *
    * @throws LitestreamError `ERR_DB_NOT_FOUND`, `ERR_DB_NOT_OPEN`, `ERR_DB_NOT_READY`; `ERR_TIMEOUT` when the signal fires
    */
-  async wait(path: string, txid?: Txid, signal?: AbortSignal): Promise<SyncResult> {
-    return this.#find(path).wait(txid, signal);
+  async wait(path: string, txid?: bigint, signal?: AbortSignal): Promise<SyncResult> {
+    return this.#find(path).wait(txid === undefined ? undefined : toTxid(txid), signal);
   }
 
   /** Opens a stopped database; continuity is proven anew. @throws LitestreamError `ERR_DB_NOT_FOUND`, `ERR_TIMEOUT` */
