@@ -7,6 +7,7 @@ import {
 } from '../../codec/index.ts';
 import { LTX_NO_CHECKSUM, type LtxHeader, type Txid } from '../../formats/ltx/index.ts';
 import { type Clock, throwIfAborted, yieldToLoop } from '../../lib/clock.ts';
+import { EarlySync } from '../../lib/early-sync.ts';
 import { LitestreamError, wrapError } from '../../lib/errors.ts';
 import type { OpenFile } from '../../lib/file-system.ts';
 import { isDiskFull } from '../../lib/os-error.ts';
@@ -88,9 +89,13 @@ async function encode(
   file: OpenFile,
   options: PublishOptions,
 ): Promise<WrittenLtxFile> {
+  const early = new EarlySync(file, 'l0:sync-early');
   const writer = makeWriter(transaction, options, {
     header: headerOf(transaction, options),
-    sink: (bytes, position) => file.write('l0:write', bytes, position),
+    async sink(bytes, position) {
+      await file.write('l0:write', bytes, position);
+      early.note(bytes.length);
+    },
   });
   try {
     const { clock, signal } = options;
@@ -104,9 +109,13 @@ async function encode(
       throwIfAborted(signal);
       turn = clock.monotonic();
     }
-    return await writer.finish();
+    const written = await writer.finish();
+    await early.settle();
+    return written;
   } catch (error) {
     writer.discard();
+    // The caller closes the file.
+    await early.settle().catch(() => undefined);
     throw error;
   }
 }

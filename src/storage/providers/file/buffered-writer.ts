@@ -1,3 +1,4 @@
+import { EarlySync } from '../../../lib/early-sync.ts';
 import type { OpenFile } from '../../../lib/file-system.ts';
 import { onDisk } from './errors.ts';
 
@@ -8,6 +9,7 @@ export class BufferedWriter {
   readonly #file: OpenFile;
   readonly #label: string;
   readonly #buffer: Uint8Array;
+  readonly #early: EarlySync;
   #buffered = 0;
   #flushed = 0;
 
@@ -15,6 +17,7 @@ export class BufferedWriter {
   constructor(file: OpenFile, label: string, size: number) {
     this.#file = file;
     this.#label = label;
+    this.#early = new EarlySync(file, 'file:sync-early');
     this.#buffer = new Uint8Array(Math.min(BUFFER_SIZE_MAX, Math.max(size, 1)));
   }
 
@@ -28,6 +31,12 @@ export class BufferedWriter {
     this.#buffered += chunk.length;
   }
 
+  /** Writes what is left, and waits until the file may be closed. */
+  async end(): Promise<void> {
+    await this.flush();
+    await onDisk(this.#early.settle());
+  }
+
   async flush(): Promise<void> {
     if (this.#buffered === 0) return;
     await this.#put(this.#buffer.subarray(0, this.#buffered));
@@ -35,7 +44,8 @@ export class BufferedWriter {
   }
 
   async #put(bytes: Uint8Array): Promise<void> {
-    await onDisk(this.#file.write(this.#label, bytes, this.#flushed));
+    const written = this.#file.write(this.#label, bytes, this.#flushed);
+    await onDisk(written.then(() => this.#early.note(bytes.length)));
     this.#flushed += bytes.length;
   }
 }

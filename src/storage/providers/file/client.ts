@@ -324,7 +324,7 @@ export class FileReplicaClient implements ReplicaClient {
     try {
       const writer = new BufferedWriter(file, 'file:write', source.size);
       for await (const chunk of abortable(source.stream(signal), signal)) await writer.write(chunk);
-      await writer.flush();
+      await writer.end();
       return file;
     } catch (error) {
       await file.close();
