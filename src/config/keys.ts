@@ -24,6 +24,7 @@ export interface ReplicaSettingKeys {
   readonly 'sse-customer-key'?: string;
   readonly 'sse-customer-key-path'?: string;
   readonly 'sse-kms-key-id'?: string;
+  readonly lease?: boolean;
   readonly 'part-size'?: number;
   readonly concurrency?: number;
   readonly 'account-name'?: string;
@@ -144,6 +145,7 @@ export const replicaSettingSchema: SchemaOf<ReplicaSettingKeys> = {
   'sse-customer-key': 'string',
   'sse-customer-key-path': 'string',
   'sse-kms-key-id': 'string',
+  lease: 'bool',
   'part-size': 'size',
   concurrency: 'int',
   'account-name': 'string',

@@ -17,6 +17,8 @@ export interface ResolvedReplica {
   readonly syncIntervalExplicit: boolean;
   readonly maxSyncLtxFiles: number;
   readonly autoRecover: boolean;
+  /** Time between complete verifications; 0 = none. */
+  readonly validationIntervalMs: number;
 }
 
 type ReplicaType = ReplicaLocation['type'];
@@ -239,6 +241,9 @@ export function resolveReplica(keys: ReplicaKeys): ResolvedReplica {
   refuseAge(keys);
   const name = typeName(keys);
   if (!isReplicaType(name)) throw unknownType(name);
+  if (keys.lease === true && name !== 's3') {
+    throw configError(`lease is only supported for s3 replicas, not for ${name}`);
+  }
   return {
     location: RESOLVERS[name](keys),
     name: firstText(keys.name),
@@ -246,5 +251,6 @@ export function resolveReplica(keys: ReplicaKeys): ResolvedReplica {
     syncIntervalExplicit: keys['sync-interval'] !== undefined,
     maxSyncLtxFiles: Math.max(0, keys['max-sync-ltx-files'] ?? 256),
     autoRecover: keys['auto-recover'] ?? false,
+    validationIntervalMs: Math.max(0, keys['validation-interval'] ?? 0),
   };
 }

@@ -186,6 +186,7 @@ export function resolveS3(keys: ReplicaKeys): S3Location {
     concurrency: keys.concurrency ?? queryInteger(query, 'concurrency'),
     accessKeyId: firstText(keys['access-key-id']),
     secretAccessKey: firstText(keys['secret-access-key']),
+    lease: keys.lease ?? queryBoolean(query, 'lease') ?? false,
     ...readSse(keys, query),
   };
 }

@@ -17,6 +17,8 @@ export type ErrorCode =
   | 'ERR_DISK_FULL'
   | 'ERR_INTEGRITY'
   | 'ERR_IO'
+  | 'ERR_LEASE_HELD'
+  | 'ERR_LEASE_NOT_HELD'
   | 'ERR_LOCKED'
   | 'ERR_LTX_CORRUPTED'
   | 'ERR_LTX_ENCODE'

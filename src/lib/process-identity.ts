@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { kill, pid } from 'node:process';
 import { osErrorCode } from './os-error.ts';
 
@@ -12,6 +13,12 @@ export interface ProcessIdentity {
 /** This process. */
 export function ownIdentity(): ProcessIdentity {
   return { pid, startedAt: startTimeOf(pid) ?? '' };
+}
+
+/** This process's name among those of other machines: `host:pid`. Spec: formats 4.6. */
+export function ownName(): string {
+  const host = hostname();
+  return host === '' ? `pid-${pid}` : `${host}:${pid}`;
 }
 
 /** True if that very process still runs on this machine. */

@@ -122,5 +122,13 @@ export interface ReplicaClient {
   /** {@link read} for what {@link listObjects} has found. */
   readObject?(object: ObjectInfo, options?: ReadOptions): AsyncIterable<Uint8Array>;
 
+  /**
+   * Waits until this client may write, where that takes a lease; writes wait for themselves otherwise. Returns true if the
+   * lease was taken by this call: another process may have written until now, so what was read before may be old.
+   *
+   * @throws LitestreamError `ERR_LEASE_NOT_HELD` once another process has taken over.
+   */
+  beginWriting?(options?: CallOptions): Promise<boolean>;
+
   close(): Promise<void>;
 }

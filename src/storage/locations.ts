@@ -37,6 +37,8 @@ export interface S3Location {
   readonly sseCustomerKey: string;
   readonly sseCustomerKeyPath: string;
   readonly sseKmsKeyId: string;
+  /** Write only while holding the lease in `lock.json`. */
+  readonly lease: boolean;
 }
 
 /** Spec: config 6.4. */

@@ -230,9 +230,18 @@ export class Replica {
     reconcile: (history: ReplicaHistory) => Promise<void>,
     signal?: AbortSignal,
   ): Promise<void> {
-    if (this.#position === undefined) await reconcile(await this.history(signal));
+    if (this.#position === undefined) await this.#begin(reconcile, signal);
     if (this.#target < target) this.#target = target;
     await this.#turn.run(() => this.#upload(0, signal), signal);
+  }
+
+  /** Waits for the lease, where there is one; what was seen before it was ours may be old. */
+  async #begin(
+    reconcile: (history: ReplicaHistory) => Promise<void>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if ((await this.client.beginWriting?.({ signal })) === true) this.forget();
+    await reconcile(await this.history(signal));
   }
 
   /** A store that accepts and never answers is given up, and asked again. */
@@ -273,7 +282,7 @@ export class Replica {
   ): Promise<void> {
     while (!signal.aborted) {
       try {
-        if (this.#position === undefined) await reconcile(await this.history(signal));
+        if (this.#position === undefined) await this.#begin(reconcile, signal);
         await this.#turn.run(() => this.#upload(this.options.maxSyncLtxFiles, signal), signal);
         this.#failures.succeeded();
         if (!this.#behind) await this.#waitForWork(signal);
@@ -393,6 +402,7 @@ export class Replica {
     try {
       return await this.client.write(key, source, { signal, ifAbsent: true });
     } catch (error) {
+      if (isLitestreamError(error, 'ERR_LEASE_NOT_HELD')) this.#conflict = error;
       if (!isLitestreamError(error, 'ERR_STORAGE_EXISTS')) throw error;
       const same = await sameContent(this.client, key, source, signal);
       if (same !== undefined) return same;

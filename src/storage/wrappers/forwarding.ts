@@ -7,7 +7,15 @@ export function forwarding(
   own: Partial<
     Pick<
       ReplicaClient,
-      'list' | 'read' | 'write' | 'delete' | 'deleteAll' | 'listObjects' | 'readObject'
+      | 'list'
+      | 'read'
+      | 'write'
+      | 'delete'
+      | 'deleteAll'
+      | 'listObjects'
+      | 'readObject'
+      | 'beginWriting'
+      | 'close'
     >
   >,
 ): ReplicaClient {
@@ -29,6 +37,9 @@ export function forwarding(
     }),
     ...(client.readObject && {
       readObject: (object, options) => present(client.readObject?.(object, options), 'stream'),
+    }),
+    ...(client.beginWriting && {
+      beginWriting: (options) => present(client.beginWriting?.(options), 'lease'),
     }),
     ...own,
   };

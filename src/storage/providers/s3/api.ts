@@ -21,6 +21,8 @@ const RETRY_BASE_MS = 400;
 const RETRY_MAX_MS = 20_000;
 /** No further attempt begins later than this after the first one. */
 const RETRY_TOTAL_MS = 60_000;
+const TELL_FROM_ATTEMPT = 3;
+const TELL_EVERY_MS = 30_000;
 const ERROR_TEXT_MAX = 64 * 1024;
 const TYPE = 'application/octet-stream';
 /** Of what is sent; anything else may be changed on the way by a service's own proxies. */
@@ -75,6 +77,7 @@ export class S3Api {
   readonly #options: S3ApiOptions;
   /** Milliseconds by which the service's clock is ahead, once it has refused ours. */
   #clockOffsetMs = 0;
+  #toldAt = -Infinity;
 
   constructor(options: S3ApiOptions) {
     this.#options = options;
@@ -101,7 +104,15 @@ export class S3Api {
 
   #retried<T>(request: S3Request, attempt: () => Promise<T>): Promise<T> {
     const { clock, random } = this.#options;
-    return withRetries(attempt, {
+    const told = async (n: number): Promise<T> => {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (n >= TELL_FROM_ATTEMPT) this.#tell(error);
+        throw error;
+      }
+    };
+    return withRetries(told, {
       clock,
       random,
       attempts: request.attempts ?? ATTEMPTS,
@@ -111,6 +122,15 @@ export class S3Api {
       signal: request.signal,
       what: `s3: ${request.what}`,
     });
+  }
+
+  /** Says that requests fail and are repeated: an outage must not pass in silence until they give up. */
+  #tell(error: unknown): void {
+    if (!isLitestreamError(error) || !error.retryable) return;
+    const now = this.#options.clock.monotonic();
+    if (now - this.#toldAt < TELL_EVERY_MS) return;
+    this.#toldAt = now;
+    this.#options.logger.log('warn', 's3 requests fail, retrying', { error: error.message });
   }
 
   /** One attempt; expired credentials and a wrong clock are put right once. */

@@ -15,10 +15,12 @@ import type {
 } from '../../contract.ts';
 import { headerTimestamp, LTX_HEADER_SIZE } from '../../header-time.ts';
 import { joinPath, layoutFor } from '../../layouts.ts';
+import type { LeaseStore } from '../../lease.ts';
 import type { S3Location } from '../../locations.ts';
 import { collect, mapOrdered, raceAbort } from '../../streams.ts';
 import type { HttpResponse } from '../../http/index.ts';
 import { ConditionalUploads } from './conditional.ts';
+import { S3LeaseStore } from './lease.ts';
 import { listObjects } from './listing.ts';
 import { openSession, type S3Ports, type S3Session } from './session.ts';
 
@@ -28,6 +30,7 @@ const TIMESTAMP_HEADER = 'x-amz-meta-litestream-timestamp';
 
 interface Opened extends S3Session {
   readonly conditional: ConditionalUploads;
+  readonly leases: LeaseStore;
 }
 
 /** A replica in a bucket: `P/NNNN/F`. Spec: formats 4, backends 5.2. */
@@ -134,6 +137,11 @@ export class S3ReplicaClient implements ReplicaClient {
     yield* this.#stream(session, joinPath(this.#location.path, key), options);
   }
 
+  /** The lease of this replica. */
+  async leases(): Promise<LeaseStore> {
+    return (await this.#session(undefined)).leases;
+  }
+
   async close(): Promise<void> {
     const opened = this.#opened;
     this.#opened = undefined;
@@ -162,7 +170,12 @@ export class S3ReplicaClient implements ReplicaClient {
     const { conditionalWrites } = quirks;
     const { logger } = this.#ports;
     const conditional = new ConditionalUploads({ ...session, logger, conditionalWrites, partSize });
-    return { ...session, conditional };
+    const leases = new S3LeaseStore({
+      ...this.#ports,
+      api: session.api,
+      path: this.#location.path,
+    });
+    return { ...session, conditional, leases };
   }
 
   #objects(

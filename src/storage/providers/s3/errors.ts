@@ -111,7 +111,7 @@ export async function answerError(
     providerCode: code,
     retryable,
     retryAfterMs: retryAfterMs(headers, clock),
-    details: requestId === '' ? {} : { requestId },
+    details: { ...(code !== '' && { code }), ...(requestId !== '' && { requestId }) },
     ...(hint !== undefined && { hint }),
   });
 }

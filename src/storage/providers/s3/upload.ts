@@ -4,7 +4,13 @@ import type { FileSystem } from '../../../lib/file-system.ts';
 import { formatRfc3339 } from '../../../lib/time-text.ts';
 import type { Logger } from '../../../telemetry/index.ts';
 import type { WriteSource } from '../../contract.ts';
-import { readCompleted, readError, readOpenUploads, readUploadId } from './answers.ts';
+import {
+  type OpenUpload,
+  readCompleted,
+  readError,
+  readOpenUploads,
+  readUploadId,
+} from './answers.ts';
 import { type S3Answer, type S3Api } from './api.ts';
 import { bytesBody, type RequestBody } from './body.ts';
 import { answerError, providerCode } from './errors.ts';
@@ -51,6 +57,7 @@ export function partSizeFor(size: number, configured: number): number {
 export class Uploader {
   readonly #options: UploaderOptions;
   readonly #closed = new AbortController();
+  #swept: Promise<void> | undefined;
   #sweeping: Promise<void> | undefined;
 
   constructor(options: UploaderOptions) {
@@ -111,7 +118,7 @@ export class Uploader {
   ): Promise<void> {
     const { api } = this.#options;
     const { headers, signal, partSize } = options;
-    this.#sweeping ??= this.#sweep();
+    await (this.#swept ??= this.#sweep());
     const what = `upload to ${key}`;
     const uploadId = await api.call(
       { what, method: 'POST', key, query: { uploads: '' }, headers, signal },
@@ -279,31 +286,44 @@ export class Uploader {
     }
   }
 
-  /** Removes parts that a killed process has left. Best effort, in the background, once. */
+  /**
+   * Looks for parts that a killed process has left, once, before there are any of ours: stores exist that tell a wrong time. Removes
+   * them in the background. Best effort.
+   */
   async #sweep(): Promise<void> {
     const { api, clock, logger, prefix } = this.#options;
     const { signal } = this.#closed;
+    let found: readonly OpenUpload[];
     try {
       const what = 'list uploads';
-      const found = await api.call(
+      found = await api.call(
         { what, method: 'GET', query: { uploads: '', prefix }, attempts: 1, signal },
         ({ text }) => readOpenUploads(what, text),
       );
-      for (const { key, uploadId, initiatedAt } of found) {
-        if (isAborted(signal)) return;
-        if (initiatedAt > clock.now() - ABANDONED_AFTER_MS || !key.startsWith(prefix)) continue;
-        logger.log('info', 'aborting abandoned upload', { key });
-        await this.#abort(key, uploadId);
-      }
     } catch (error) {
       if (!isLitestreamError(error)) throw error;
       logger.log('debug', 'cannot list uploads', { error: errorMessage(error) });
+      return;
+    }
+    const before = clock.now() - ABANDONED_AFTER_MS;
+    const abandoned = found.filter(
+      ({ key, initiatedAt }) => initiatedAt < before && key.startsWith(prefix),
+    );
+    this.#sweeping = this.#remove(abandoned, signal);
+  }
+
+  async #remove(abandoned: readonly OpenUpload[], signal: AbortSignal): Promise<void> {
+    for (const { key, uploadId } of abandoned) {
+      if (isAborted(signal)) return;
+      this.#options.logger.log('info', 'aborting abandoned upload', { key });
+      await this.#abort(key, uploadId);
     }
   }
 
   /** Ends what runs in the background. */
   async close(): Promise<void> {
     this.#closed.abort();
+    await this.#swept;
     await this.#sweeping;
   }
 }

@@ -1,4 +1,4 @@
-import type { S3Location } from '../../locations.ts';
+import type { S3Location } from '../../../src/storage/index.ts';
 
 /** A location with everything unset but what is given. */
 export function s3Location(given: Partial<S3Location>): S3Location {
@@ -21,5 +21,6 @@ export function s3Location(given: Partial<S3Location>): S3Location {
     sseCustomerKey: given.sseCustomerKey ?? '',
     sseCustomerKeyPath: given.sseCustomerKeyPath ?? '',
     sseKmsKeyId: given.sseKmsKeyId ?? '',
+    lease: given.lease ?? false,
   };
 }

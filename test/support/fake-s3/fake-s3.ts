@@ -1,0 +1,512 @@
+import { createHash } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Scope } from '../servers/scope.ts';
+import { readAuthorization, type Secrets, whyRefused } from './sigv4.ts';
+
+export interface FakeObject {
+  readonly bytes: Buffer;
+  /** Headers of the upload that come back: metadata, storage class, encryption. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly etag: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly modifiedAt: number;
+}
+
+interface FakeUpload {
+  readonly key: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly parts: Map<number, Buffer>;
+  initiatedAt: number;
+}
+
+/** One request as it arrived. */
+export interface FakeRequest {
+  readonly method: string;
+  /** Path and query, byte for byte. */
+  readonly target: string;
+  readonly path: string;
+  readonly query: Readonly<Record<string, string>>;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+  /** Undefined if the request concerns the bucket; decoded, nothing cleaned. */
+  readonly key: string | undefined;
+  /** The region in the signature. */
+  readonly region: string;
+  status: number;
+}
+
+export interface FakeFault {
+  readonly status: number;
+  readonly code?: string;
+  readonly message?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** In place of an error document. */
+  readonly body?: string;
+}
+
+/** How this store differs from a good one. All of it may change at any time. */
+export interface FakeRules {
+  bucket: string;
+  secrets: Secrets;
+  /** Any, if undefined. */
+  region?: string;
+  /** In front of the bucket: `/storage/v1/s3`. */
+  pathPrefix: string;
+  /** Hosts, without port, that stand for the bucket. */
+  bucketHosts: string[];
+  /** Keys in a page. */
+  pageSize: number;
+  /** The last name first, and pages from the end. */
+  reverse: boolean;
+  /** Says that it deleted, and did not. */
+  keepsDeleted: 'never' | 'in batches' | 'always';
+  /** Codes for keys that it refuses to delete. */
+  undeletable: Map<string, string>;
+  contentMd5: 'accepted' | 'required' | 'refused';
+  conditions: 'honoured' | 'ignored' | 'refused';
+  batches: boolean;
+  partSizeMin: number;
+  partsMax: number;
+  /** Parts in flight together; more are answered with 500. */
+  parallelPartsMax: number;
+  /** All parts but the last must be equal. */
+  equalParts: boolean;
+  customerKey?: string;
+  /** Milliseconds by which its clock is ahead. */
+  clockOffsetMs: number;
+  fault?: ((request: FakeRequest) => FakeFault | 'reset' | undefined) | undefined;
+}
+
+const KEPT_HEADERS = /^(?:x-amz-meta-|x-amz-storage-class$|x-amz-server-side-encryption)/;
+const CUSTOMER_KEY = 'x-amz-server-side-encryption-customer-key';
+
+function md5(bytes: Uint8Array): Buffer {
+  return createHash('md5').update(bytes).digest();
+}
+
+function escape(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}
+
+function unescape(text: string): string {
+  return text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&');
+}
+
+function fieldsOf(text: string, name: string): string[] {
+  return [...text.matchAll(new RegExp(`<${name}>([^<]*)</${name}>`, 'g'))].map((found) =>
+    unescape(found[1] ?? ''),
+  );
+}
+
+class Refusal extends Error {
+  readonly status: number;
+  readonly code: string;
+  constructor(status: number, code: string, message = '') {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Buffer | string;
+}
+
+/**
+ * A strict S3 in memory: recomputes the signature, the payload's hash and Content-MD5 of every request, refuses trailers and
+ * chunked uploads, keeps keys byte for byte. Its rules make it any other store.
+ */
+export class FakeS3 {
+  readonly rules: FakeRules;
+  readonly objects: Map<string, FakeObject> = new Map();
+  readonly uploads: Map<string, FakeUpload> = new Map();
+  readonly requests: FakeRequest[] = [];
+  /** The most parts that were ever in flight together. */
+  parallelParts = 0;
+  #partsInFlight = 0;
+  #uploads = 0;
+  #port = 0;
+
+  private constructor(rules: Partial<FakeRules>) {
+    this.rules = {
+      bucket: 'testbucket',
+      secrets: { accessKeyId: 'litestreamkey', secretAccessKey: 'litestream+secret/key' },
+      pathPrefix: '',
+      bucketHosts: [],
+      pageSize: 1000,
+      reverse: false,
+      keepsDeleted: 'never',
+      undeletable: new Map(),
+      contentMd5: 'accepted',
+      conditions: 'honoured',
+      batches: true,
+      partSizeMin: 5 * 1024 * 1024,
+      partsMax: 10_000,
+      parallelPartsMax: Infinity,
+      equalParts: false,
+      clockOffsetMs: 0,
+      ...rules,
+    };
+  }
+
+  static async start(scope: Scope, rules: Partial<FakeRules> = {}): Promise<FakeS3> {
+    const fake = new FakeS3(rules);
+    const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
+      fake.#serve(request, response).catch(() => {
+        request.socket.resetAndDestroy();
+      });
+    });
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve);
+    });
+    const address = server.address();
+    fake.#port = typeof address === 'object' && address !== null ? address.port : 0;
+    scope.after(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    return fake;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  get endpoint(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** Recorded requests by method and a pattern for the target. */
+  where(method: string, target: RegExp = /^/): FakeRequest[] {
+    return this.requests.filter((one) => one.method === method && target.test(one.target));
+  }
+
+  /** Stores an object as another program would. */
+  put(key: string, bytes: Uint8Array, headers: Record<string, string> = {}): void {
+    const etag = `"${md5(bytes).toString('hex')}"`;
+    this.objects.set(key, { bytes: Buffer.from(bytes), headers, etag, modifiedAt: Date.now() });
+  }
+
+  async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    const isPart = /[?&]partNumber=/.test(incoming.url ?? '');
+    if (isPart) this.parallelParts = Math.max(this.parallelParts, ++this.#partsInFlight);
+    try {
+      for await (const chunk of incoming as AsyncIterable<Buffer>) chunks.push(chunk);
+      const request = this.#read(incoming, Buffer.concat(chunks));
+      this.requests.push(request);
+      const fault = this.rules.fault?.(request);
+      if (fault === 'reset') {
+        incoming.socket.resetAndDestroy();
+        return;
+      }
+      const answer = fault === undefined ? this.#answer(request) : faultAnswer(fault);
+      request.status = answer.status;
+      const { headers = {}, body = '' } = answer;
+      const length = headers['content-length'] ?? String(Buffer.byteLength(body));
+      response.writeHead(answer.status, {
+        'x-amz-request-id': String(this.requests.length),
+        date: new Date(Date.now() + this.rules.clockOffsetMs).toUTCString(),
+        ...(answer.status !== 204 && { 'content-length': length }),
+        ...headers,
+      });
+      response.end(request.method === 'HEAD' ? undefined : body);
+    } finally {
+      if (isPart) this.#partsInFlight--;
+    }
+  }
+
+  #read(incoming: IncomingMessage, body: Buffer): FakeRequest {
+    const target = (incoming.url ?? '').replace(/^http:\/\/[^/]*/, '');
+    const [path = '', query = ''] = target.split(/\?(.*)/s, 2);
+    const headers: Record<string, string> = {};
+    for (const [name, value] of Object.entries(incoming.headers)) {
+      headers[name] = Array.isArray(value) ? value.join(', ') : (value ?? '');
+    }
+    return {
+      method: incoming.method ?? '',
+      target,
+      path,
+      query: Object.fromEntries(
+        query
+          .split('&')
+          .filter((pair) => pair !== '')
+          .map((pair) => pair.split('=', 2).map((part) => decodeURIComponent(part))),
+      ) as Record<string, string>,
+      headers,
+      body,
+      key: this.#keyOf(path, headers['host'] ?? ''),
+      region: readAuthorization(headers)?.region ?? '',
+      status: 0,
+    };
+  }
+
+  #keyOf(path: string, host: string): string | undefined {
+    const { bucket, bucketHosts, pathPrefix } = this.rules;
+    const name = host.replace(/:\d+$/, '');
+    const decoded = decodeURIComponent(path);
+    if (name.startsWith(`${bucket}.`) || bucketHosts.includes(name)) {
+      const key = decoded.slice(pathPrefix.length + 1);
+      return key === '' ? undefined : key;
+    }
+    const start = `${pathPrefix}/${bucket}`;
+    if (decoded === start) return undefined;
+    if (!decoded.startsWith(`${start}/`)) return '\0';
+    return decoded.slice(start.length + 1);
+  }
+
+  #answer(request: FakeRequest): Answer {
+    try {
+      this.#check(request);
+      return request.key === undefined ? this.#onBucket(request) : this.#onObject(request);
+    } catch (error) {
+      if (error instanceof Refusal) return faultAnswer(error);
+      throw error;
+    }
+  }
+
+  #check(request: FakeRequest): void {
+    const { secrets, region, clockOffsetMs } = this.rules;
+    const { headers, body } = request;
+    const [, query = ''] = request.target.split(/\?(.*)/s, 2);
+    const now = Date.now() + clockOffsetMs;
+    const refused = whyRefused({ ...request, query }, secrets, { now, region });
+    if (refused !== undefined) {
+      const status = /Malformed|Mismatch$|InvalidToken/.test(refused) ? 400 : 403;
+      throw new Refusal(status, refused);
+    }
+    const encoded = headers['content-encoding'] ?? headers['x-amz-trailer'];
+    if (encoded !== undefined) throw new Refusal(400, 'InvalidArgument', 'aws-chunked');
+    if (/^(?:PUT|POST)$/.test(request.method) && headers['content-length'] === undefined) {
+      throw new Refusal(411, 'MissingContentLength');
+    }
+    const digest = headers['content-md5'];
+    if (digest !== undefined && digest !== md5(body).toString('base64')) {
+      throw new Refusal(400, 'BadDigest');
+    }
+    if (request.key === '\0') throw new Refusal(404, 'NoSuchBucket');
+  }
+
+  #onBucket(request: FakeRequest): Answer {
+    const { method, query } = request;
+    if (method === 'GET' && query['list-type'] === '2') return this.#list(query);
+    if (method === 'GET' && query['uploads'] !== undefined) return this.#listUploads();
+    if (method === 'POST' && query['delete'] !== undefined) return this.#deleteBatch(request);
+    if (method === 'GET' && query['location'] !== undefined) {
+      const region = this.rules.region ?? '';
+      return xml(`<LocationConstraint>${region}</LocationConstraint>`);
+    }
+    if (method === 'HEAD') {
+      return { status: 200, headers: { 'x-amz-bucket-region': this.rules.region ?? '' } };
+    }
+    throw new Refusal(405, 'MethodNotAllowed');
+  }
+
+  #list(query: FakeRequest['query']): Answer {
+    const { pageSize, reverse } = this.rules;
+    const prefix = query['prefix'] ?? '';
+    const names = [...this.objects.keys()]
+      .filter((key) => key.startsWith(prefix))
+      .toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    if (reverse) names.reverse();
+    const token = query['continuation-token'];
+    const from = token === undefined ? 0 : names.indexOf(token) + 1;
+    const page = names.slice(from, from + pageSize);
+    const more = names.length > from + pageSize;
+    const items = page.map((key) => {
+      const object = this.objects.get(key);
+      const at = new Date(object?.modifiedAt ?? 0).toISOString();
+      return `<Contents><Key>${escape(key)}</Key><LastModified>${at}</LastModified><Size>${object?.bytes.length ?? 0}</Size></Contents>`;
+    });
+    const next = more
+      ? `<NextContinuationToken>${escape(page.at(-1) ?? '')}</NextContinuationToken>`
+      : '';
+    return xml(
+      `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>${more}</IsTruncated>${next}${items.join('')}</ListBucketResult>`,
+    );
+  }
+
+  #listUploads(): Answer {
+    const items = [...this.uploads].map(
+      ([id, { key, initiatedAt }]) =>
+        `<Upload><Key>${escape(key)}</Key><UploadId>${id}</UploadId><Initiated>${new Date(initiatedAt).toISOString()}</Initiated></Upload>`,
+    );
+    return xml(`<ListMultipartUploadsResult>${items.join('')}</ListMultipartUploadsResult>`);
+  }
+
+  #deleteBatch({ headers, body }: FakeRequest): Answer {
+    const { contentMd5, batches, keepsDeleted, undeletable } = this.rules;
+    if (!batches) throw new Refusal(501, 'NotImplemented');
+    const has = headers['content-md5'] !== undefined;
+    if (contentMd5 === 'required' && !has) throw new Refusal(400, 'InvalidRequest', 'Content-MD5');
+    if (contentMd5 === 'refused' && has) throw new Refusal(400, 'InvalidArgument', 'Content-MD5');
+    const text = body.toString();
+    const keys = fieldsOf(text, 'Key');
+    if (keys.length > 1000) throw new Refusal(400, 'MalformedXML');
+    const quiet = text.includes('<Quiet>true</Quiet>');
+    const results = keys.map((key) => {
+      const code = undeletable.get(key);
+      if (code !== undefined) {
+        return `<Error><Key>${escape(key)}</Key><Code>${code}</Code><Message>no: ${code}</Message></Error>`;
+      }
+      if (keepsDeleted === 'never') this.objects.delete(key);
+      return quiet ? '' : `<Deleted><Key>${escape(key)}</Key></Deleted>`;
+    });
+    return xml(`<DeleteResult>${results.join('')}</DeleteResult>`);
+  }
+
+  #onObject(request: FakeRequest): Answer {
+    const { method, query, key = '' } = request;
+    if (query['uploads'] !== undefined && method === 'POST') return this.#create(request);
+    if (query['uploadId'] !== undefined) return this.#onUpload(request);
+    if (method === 'PUT') return this.#put(request);
+    if (method === 'DELETE') return this.#delete(request);
+    const object = this.objects.get(key);
+    if (object === undefined) throw new Refusal(404, 'NoSuchKey');
+    this.#checkCustomerKey(request);
+    const headers = {
+      ...object.headers,
+      etag: object.etag,
+      'last-modified': new Date(object.modifiedAt).toUTCString(),
+    };
+    if (method === 'HEAD') {
+      const length = String(object.bytes.length);
+      return { status: 200, headers: { ...headers, 'content-length': length } };
+    }
+    return ranged(request.headers['range'], object.bytes, headers);
+  }
+
+  #checkCustomerKey({ headers }: FakeRequest): void {
+    const { customerKey } = this.rules;
+    if (customerKey === undefined) return;
+    if (headers[CUSTOMER_KEY] !== customerKey) throw new Refusal(400, 'InvalidRequest', 'SSE-C');
+    const digest = md5(Buffer.from(customerKey, 'base64')).toString('base64');
+    if (headers[`${CUSTOMER_KEY}-md5`] !== digest) throw new Refusal(400, 'InvalidDigest');
+  }
+
+  /** @throws Refusal */
+  #checkConditions({ headers, key = '' }: FakeRequest): void {
+    const match = headers['if-match'];
+    const noneMatch = headers['if-none-match'];
+    if (match === undefined && noneMatch === undefined) return;
+    if (this.rules.conditions === 'refused') throw new Refusal(501, 'NotImplemented');
+    if (this.rules.conditions === 'ignored') return;
+    const object = this.objects.get(key);
+    if (match !== undefined && object === undefined) throw new Refusal(404, 'NoSuchKey');
+    const wrong = match !== undefined && object?.etag !== match;
+    if (wrong || (noneMatch === '*' && object !== undefined)) {
+      throw new Refusal(412, 'PreconditionFailed');
+    }
+  }
+
+  #put(request: FakeRequest): Answer {
+    this.#checkCustomerKey(request);
+    this.#checkConditions(request);
+    this.put(request.key ?? '', request.body, kept(request.headers));
+    return { status: 200, headers: { etag: this.objects.get(request.key ?? '')?.etag ?? '' } };
+  }
+
+  #delete(request: FakeRequest): Answer {
+    this.#checkConditions(request);
+    if (this.rules.keepsDeleted !== 'always') this.objects.delete(request.key ?? '');
+    return { status: 204 };
+  }
+
+  #create(request: FakeRequest): Answer {
+    this.#checkCustomerKey(request);
+    const id = `u/${++this.#uploads}+x`;
+    this.uploads.set(id, {
+      key: request.key ?? '',
+      headers: kept(request.headers),
+      parts: new Map(),
+      initiatedAt: Date.now(),
+    });
+    return xml(
+      `<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`,
+    );
+  }
+
+  #onUpload(request: FakeRequest): Answer {
+    const id = request.query['uploadId'] ?? '';
+    const upload = this.uploads.get(id);
+    if (upload === undefined || upload.key !== request.key) throw new Refusal(404, 'NoSuchUpload');
+    if (request.method === 'DELETE') {
+      this.uploads.delete(id);
+      return { status: 204 };
+    }
+    if (request.method === 'POST') return this.#complete(request, id, upload);
+    this.#checkCustomerKey(request);
+    const number = Number(request.query['partNumber']);
+    if (number > this.rules.partsMax) throw new Refusal(400, 'InvalidArgument', 'part number');
+    if (this.#partsInFlight > this.rules.parallelPartsMax) throw new Refusal(500, 'InternalError');
+    upload.parts.set(number, request.body);
+    return { status: 200, headers: { etag: `"${md5(request.body).toString('hex')}"` } };
+  }
+
+  #complete(request: FakeRequest, id: string, upload: FakeUpload): Answer {
+    this.#checkConditions(request);
+    const text = request.body.toString();
+    const numbers = fieldsOf(text, 'PartNumber').map(Number);
+    const etags = fieldsOf(text, 'ETag');
+    const parts = numbers.map((number, index) => {
+      const part = upload.parts.get(number);
+      const etag = part === undefined ? '' : `"${md5(part).toString('hex')}"`;
+      if (part === undefined || etag !== etags[index]) throw new Refusal(400, 'InvalidPart');
+      return part;
+    });
+    const { partSizeMin, equalParts } = this.rules;
+    const full = parts.slice(0, -1);
+    if (full.some((part) => part.length < partSizeMin)) throw new Refusal(400, 'EntityTooSmall');
+    const [first] = full;
+    const last = parts.at(-1)?.length ?? 0;
+    const equal =
+      full.every((part) => part.length === first?.length) && last <= (first?.length ?? last);
+    if (equalParts && !equal) throw new Refusal(400, 'InvalidPart', 'parts of different sizes');
+    const bytes = Buffer.concat(parts);
+    const digest = md5(Buffer.concat(parts.map((part) => md5(part)))).toString('hex');
+    const etag = `"${digest}-${parts.length}"`;
+    const { key, headers } = upload;
+    this.objects.set(key, { bytes, headers, etag, modifiedAt: Date.now() });
+    this.uploads.delete(id);
+    return xml(
+      `<CompleteMultipartUploadResult><ETag>${escape(etag)}</ETag></CompleteMultipartUploadResult>`,
+    );
+  }
+}
+
+function kept(headers: FakeRequest['headers']): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => KEPT_HEADERS.test(name)));
+}
+
+function xml(text: string): Answer {
+  const body = `<?xml version="1.0" encoding="UTF-8"?>\n${text}`;
+  return { status: 200, headers: { 'content-type': 'application/xml' }, body };
+}
+
+function faultAnswer({ status, code, message = '', headers = {}, body }: FakeFault): Answer {
+  const text =
+    body ??
+    (code === undefined
+      ? ''
+      : `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${escape(message)}</Message></Error>`);
+  return { status, headers: { 'content-type': 'application/xml', ...headers }, body: text };
+}
+
+function ranged(
+  range: string | undefined,
+  bytes: Buffer,
+  headers: Readonly<Record<string, string>>,
+): Answer {
+  const found = /^bytes=(\d+)-(\d*)$/.exec(range ?? '');
+  if (found === null) return { status: 200, headers, body: bytes };
+  const first = Number(found[1]);
+  const last = Math.min(bytes.length - 1, found[2] === '' ? Infinity : Number(found[2]));
+  if (first > last) throw new Refusal(416, 'InvalidRange');
+  return {
+    status: 206,
+    headers: { ...headers, 'content-range': `bytes ${first}-${last}/${bytes.length}` },
+    body: bytes.subarray(first, last + 1),
+  };
+}

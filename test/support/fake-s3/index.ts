@@ -1,0 +1,2 @@
+export { FakeS3, type FakeFault, type FakeRequest, type FakeRules } from './fake-s3.ts';
+export { s3Location } from './s3-location.ts';
