@@ -96,3 +96,12 @@ test('two databases with one metadata folder are refused', async () => {
       'meta-path collision: databases /a and /b would share meta-path /m, causing replication state corruption',
   });
 });
+
+test('a bucket of NATS is refused for a folder: it has no folders of its own', async (context) => {
+  const folder = tenants(context);
+  for (const replica of ["url: 'nats://h:1/b'", 'type: nats, bucket: b']) {
+    const text = `dbs: [{dir: ${folder}, pattern: '*.db', replica: {${replica}}}]`;
+    const { databases } = parseConfig(text, options).config;
+    await assert.rejects(resolveDatabases(databases), /nats replica cannot hold the databases/);
+  }
+});

@@ -69,8 +69,18 @@ function joinUrl(url: string, relativePath: string): string {
   return `${base.replace(/\/+$/, '')}/${encoded}${query}`;
 }
 
+/** A bucket of NATS has no folders: all databases would write to the same names. */
+function refuseNats({ url = '', type = '' }: ReplicaKeys): void {
+  if (!/^nats:/i.test(url) && (type !== 'nats' || url !== '')) return;
+  throw new LitestreamError(
+    'ERR_CONFIG',
+    'a nats replica cannot hold the databases of a directory: a bucket has no folders; list the databases, each with a bucket',
+  );
+}
+
 /** The replica of one file of a folder: the folder's replica, one level down. */
 function replicaBelow(keys: ReplicaKeys, relativePath: string): ReplicaKeys {
+  refuseNats(keys);
   if (keys.url !== undefined && keys.url !== '') {
     return { ...keys, url: joinUrl(keys.url, relativePath) };
   }

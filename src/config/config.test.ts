@@ -351,6 +351,64 @@ for (const [url, want] of S3_URLS) {
   });
 }
 
+const REMOTES: readonly (readonly [keys: object, want: object])[] = [
+  [{ url: 'abs://acc@box/a/b/' }, { accountName: 'acc', bucket: 'box', path: 'a/b', endpoint: '' }],
+  [
+    { url: 'abs://box', 'account-name': 'x' },
+    { accountName: 'x', bucket: 'box', path: '.' },
+  ],
+  [
+    { url: 'abs://acc@acc.blob.core.windows.net/box/a/b' },
+    {
+      accountName: 'acc',
+      bucket: 'box',
+      path: 'a/b',
+      endpoint: 'https://acc.blob.core.windows.net',
+    },
+  ],
+  [
+    { url: 'abs://acc.blob.core.chinacloudapi.cn/box' },
+    { accountName: 'acc', bucket: 'box', endpoint: 'https://acc.blob.core.chinacloudapi.cn' },
+  ],
+  [
+    { url: 'abs://acc@box/p?endpoint=http://127.0.0.1:10000/acc', 'sas-token': '?sv=1&sig=x' },
+    {
+      bucket: 'box',
+      path: 'p',
+      endpoint: 'http://127.0.0.1:10000/acc',
+      sasToken: 'sv=1&sig=x',
+    },
+  ],
+  [
+    { url: 'nats://h:1/b', token: 't' },
+    { url: 'nats://h:1', bucket: 'b', token: 't', tls: false },
+  ],
+  [
+    { url: 'nats://u%40x:p%20w@h/b' },
+    { url: 'nats://h', username: 'u@x', password: 'p w', token: '' },
+  ],
+  [{ url: 'nats://t0ken@h/b' }, { token: 't0ken', username: '' }],
+  [{ url: 'nats://h:1', bucket: 'b' }, { bucket: 'b' }],
+  [
+    { type: 'nats', bucket: 'b' },
+    {
+      url: 'nats://127.0.0.1:4222',
+      maxReconnects: -1,
+      reconnectWaitMs: 2000,
+      timeoutMs: 10_000,
+    },
+  ],
+  [
+    { type: 'nats', bucket: 'b', 'root-cas': ['/ca'] },
+    { tls: true, rootCas: ['/ca'] },
+  ],
+];
+for (const [keys, want] of REMOTES) {
+  test(`the replica ${JSON.stringify(keys)} is read as documented`, () => {
+    assert.partialDeepStrictEqual(resolveReplica(keys).location, want);
+  });
+}
+
 const BAD_REPLICAS: readonly (readonly [keys: object, message: string])[] = [
   [{}, 'file replica path required'],
   [{ url: 'file://' }, 'file replica path required'],

@@ -193,7 +193,7 @@ function resolveNats(keys: ReplicaKeys): ReplicaLocation {
     nkey: firstText(keys.nkey),
     username: firstText(keys.username, isToken ? '' : url?.user),
     password: firstText(keys.password, url?.password),
-    token: firstText(keys.token, isToken ? url?.user : ''),
+    token: firstText(keys.token, isToken ? url.user : ''),
     tls: (keys.tls ?? false) || rootCas.length > 0 || clientCert !== '',
     rootCas,
     clientCert,

@@ -3,7 +3,7 @@ import type * as JetStream from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import type * as Transport from '@nats-io/transport-node';
 import { type Clock, sleep } from '../../../lib/clock.ts';
-import { errorMessage, LitestreamError, wrapError } from '../../../lib/errors.ts';
+import { type ErrorCode, errorMessage, LitestreamError, wrapError } from '../../../lib/errors.ts';
 import type { FileSystem } from '../../../lib/file-system.ts';
 import type { Logger } from '../../../telemetry/index.ts';
 import type { NatsLocation } from '../../locations.ts';
@@ -13,6 +13,11 @@ import { connectionLost, storageError } from './errors.ts';
 
 /** A polite end is waited for so long. */
 const CLOSE_MS_MAX = 2000;
+
+const DENIED_HINT = 'check user, password, token or credentials file';
+const CERTIFICATE_HINT = 'give the authority that signed the certificate in root-cas';
+const CLIENT_CERTIFICATE_HINT = 'the server may demand a certificate: client-cert and client-key';
+const SERVER_HINT = 'check that the server is running, and its address and port';
 
 /** The libraries, loaded. */
 export interface NatsSdk {
@@ -211,33 +216,40 @@ export class Connection {
   }
 
   #refused(error: unknown): LitestreamError {
-    const translated = storageError(error);
-    const denied = translated.code === 'ERR_STORAGE_DENIED';
-    const own = error instanceof LitestreamError;
-    if (own) return error;
+    if (error instanceof LitestreamError) return error;
+    const text = errorMessage(error);
+    const { code: kind } = storageError(error);
+    const { code, reason, hint } =
+      kind === 'ERR_STORAGE_DENIED'
+        ? { code: kind, reason: capitalised(text), hint: DENIED_HINT }
+        : this.#unreachable(error, text);
+    const message = `nats: failed to connect: failed to connect to NATS server: nats: ${reason}`;
+    return new LitestreamError(code, message, {
+      cause: error,
+      retryable: code === 'ERR_STORAGE_TEMPORARY',
+      details: { host: this.#host },
+      hint,
+    });
+  }
+
+  #unreachable(
+    error: unknown,
+    text: string,
+  ): { readonly code: ErrorCode; readonly reason: string; readonly hint: string } {
+    if (/certificate|CERT|self.signed/.test(text)) {
+      return { code: 'ERR_STORAGE', reason: text, hint: CERTIFICATE_HINT };
+    }
     const name = error instanceof Error ? error.name : '';
     const nobody = name === 'ConnectionError' || name === 'TimeoutError';
-    const reason = denied
-      ? capitalised(errorMessage(error))
-      : nobody
-        ? `no servers available for connection: ${errorMessage(error)}`
-        : errorMessage(error);
-    const certificate = /certificate|CERT|self.signed/.test(`${errorMessage(error)}`);
-    const message = `nats: failed to connect: failed to connect to NATS server: nats: ${reason}`;
-    return new LitestreamError(
-      denied ? 'ERR_STORAGE_DENIED' : certificate ? 'ERR_STORAGE' : 'ERR_STORAGE_TEMPORARY',
-      message,
-      {
-        cause: error,
-        retryable: !denied && !certificate,
-        details: { host: this.#host, code: name },
-        hint: denied
-          ? 'check user, password, token or credentials file'
-          : certificate
-            ? 'give the authority that signed the certificate in root-cas'
-            : 'check that the server is running, and its address and port',
-      },
-    );
+    return {
+      code: 'ERR_STORAGE_TEMPORARY',
+      reason: nobody ? `no servers available for connection: ${text}` : text,
+      // With TLS 1.3 a server that misses our certificate says so when nobody listens any more.
+      hint:
+        name === 'TimeoutError' && this.#location.tls && this.#location.clientCert === ''
+          ? CLIENT_CERTIFICATE_HINT
+          : SERVER_HINT,
+    };
   }
 }
 

@@ -72,11 +72,20 @@ function messageOf(error: unknown): string {
   return error.cause === undefined ? error.name : messageOf(error.cause);
 }
 
+/** The name of the error, or of the refusal that it wraps. */
+function nameOf(error: unknown): string {
+  if (!(error instanceof Error)) return '';
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    if (DENIED.has(at.name)) return at.name;
+  }
+  return error.name;
+}
+
 /** Anything that the libraries throw, as one of ours. */
 export function storageError(error: unknown): LitestreamError {
   if (error instanceof LitestreamError) return error;
   if (isApiError(error)) return apiError(error);
-  const name = error instanceof Error ? error.name : '';
+  const name = nameOf(error);
   const text = `nats: ${messageOf(error)}`;
   const init = { cause: error, details: { code: name } };
   if (name === 'JetStreamNotEnabled') {

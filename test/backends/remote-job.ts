@@ -1,0 +1,186 @@
+/** The main job of the command with a real store behind it: replicate, restore, outages, and both programs in turn. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import type { ReplicaClient } from '../../src/storage/index.ts';
+import { AppDatabase, contentOf, integrityOf } from '../support/app-database.ts';
+import { Daemon, OURS, runProgram, type Program } from '../support/program.ts';
+import { needReference } from '../support/reference.ts';
+import { fileDigest } from '../support/replica-folder.ts';
+import type { ServerProcess } from '../support/servers/index.ts';
+import { tempDir } from '../support/temp-dir.ts';
+import { waitFor } from '../support/wait.ts';
+
+/** A store with one empty replica in it. */
+export interface JobStore {
+  readonly server: ServerProcess;
+  /** The replica's keys and values as they stand in a configuration. */
+  readonly replica: Readonly<Record<string, string | number | boolean>>;
+  open(): Promise<ReplicaClient>;
+}
+
+/** Undefined where the server is not installed; the test is skipped then. */
+export type StartJobStore = (t: TestContext) => Promise<JobStore | undefined>;
+
+/** What a daemon says, once it has said it, about a store that it cannot reach. */
+const COMPLAINT = /level=(?:ERROR|WARN)[^\n]*(?:ECONNREFUSED|refused|no servers|lost)/;
+
+class Job {
+  readonly folder: string;
+  readonly config: string;
+  readonly app: AppDatabase;
+  readonly store: JobStore;
+  readonly #t: TestContext;
+  readonly #client: ReplicaClient;
+
+  private constructor(t: TestContext, store: JobStore, client: ReplicaClient) {
+    this.#t = t;
+    this.store = store;
+    this.#client = client;
+    this.folder = tempDir(t);
+    this.config = join(this.folder, 'litestream.yml');
+    const keys = Object.entries(store.replica).map(
+      ([key, value]) => `      ${key}: ${JSON.stringify(value)}\n`,
+    );
+    writeFileSync(
+      this.config,
+      `dbs:
+  - path: ${this.folder}/app.db
+    monitor-interval: 50ms
+    replica:
+      sync-interval: 100ms
+${keys.join('')}shutdown-sync-timeout: 2s
+levels:
+  - interval: 1s
+`,
+    );
+    this.app = new AppDatabase(t, join(this.folder, 'app.db'), { rows: 60 });
+    t.after(() => client.close());
+  }
+
+  static async start(t: TestContext, startStore: StartJobStore): Promise<Job | undefined> {
+    const store = await startStore(t);
+    return store && new Job(t, store, await store.open());
+  }
+
+  daemon(program: Program): Daemon {
+    return new Daemon(this.#t, program, 'replicate', '-config', this.config);
+  }
+
+  /** The newest TXID of level 0; 0 for an empty replica. */
+  async lastTxid(): Promise<bigint> {
+    let last = 0n;
+    for await (const { maxTxid } of this.#client.list(0)) last = maxTxid;
+    return last;
+  }
+
+  /** Some transactions that reach the store one by one. */
+  async write(daemon: Daemon, transactions: number): Promise<void> {
+    for (let n = 0; n < transactions; n += 1) {
+      const before = await this.lastTxid();
+      this.app.insert(20);
+      await waitFor(
+        async () => {
+          daemon.assertRunning();
+          return (await this.lastTxid()) > before;
+        },
+        { what: `an upload after ${before}`, timeoutMs: 40_000 },
+      );
+    }
+  }
+
+  restore(program: Program, name: string): string {
+    const output = join(this.folder, name);
+    const source = join(this.folder, 'app.db');
+    const run = runProgram(program, 'restore', '-config', this.config, '-o', output, source);
+    assert.equal(run.status, 0, `${program.name} cannot restore: ${run.stdout}${run.stderr}`);
+    assert.equal(integrityOf(output), 'ok');
+    assert.equal(contentOf(output), contentOf(source), `${program.name} restores something else`);
+    return output;
+  }
+}
+
+/** One program writes, both restore, to the same bytes. */
+async function interop(
+  t: TestContext,
+  start: StartJobStore,
+  writer: 'ours' | 'reference',
+): Promise<void> {
+  const reference = await needReference(t);
+  if (reference === undefined) return;
+  const job = await Job.start(t, start);
+  if (job === undefined) return;
+  const daemon = job.daemon(writer === 'ours' ? OURS : reference);
+  await job.write(daemon, 4);
+  job.app.exec('DELETE FROM t WHERE id % 3 = 0');
+  job.app.exec('VACUUM');
+  await job.write(daemon, 2);
+  await daemon.stop();
+  const [ours, theirs] = [job.restore(OURS, 'ours.db'), job.restore(reference, 'theirs.db')];
+  assert.equal(fileDigest(ours), fileDigest(theirs));
+}
+
+export function remoteJobTests(name: string, start: StartJobStore): void {
+  test(`${name}: what is replicated restores, after a restart and from both programs' hands`, async (t) => {
+    const job = await Job.start(t, start);
+    if (job === undefined) return;
+    const reference = await needReference(t);
+    if (reference === undefined) return;
+    for (const program of [OURS, reference, OURS]) {
+      const daemon = job.daemon(program);
+      await job.write(daemon, 2);
+      await daemon.stop();
+    }
+    job.restore(OURS, 'out.db');
+  });
+
+  test(`${name}: what we write the reference restores`, (t) => interop(t, start, 'ours'));
+
+  test(`${name}: what the reference writes we restore`, (t) => interop(t, start, 'reference'));
+
+  test(`${name}: BKD-22 a server that is down at the start is waited for`, async (t) => {
+    const job = await Job.start(t, start);
+    if (job === undefined) return;
+    await job.store.server.kill();
+    const daemon = job.daemon(OURS);
+    await waitFor(() => COMPLAINT.test(daemon.log), {
+      what: `a line about the server:\n${daemon.log}`,
+      timeoutMs: 60_000,
+    });
+    job.app.insert(30);
+    daemon.assertRunning();
+    await job.store.server.start();
+    await job.write(daemon, 1);
+    await daemon.stop();
+    job.restore(OURS, 'out.db');
+  });
+
+  test(`${name}: a server that dies and comes back costs nothing`, async (t) => {
+    const job = await Job.start(t, start);
+    if (job === undefined) return;
+    const daemon = job.daemon(OURS);
+    await job.write(daemon, 1);
+    await job.store.server.kill();
+    for (let n = 0; n < 5; n += 1) job.app.insert(10);
+    daemon.assertRunning();
+    await job.store.server.start();
+    await job.write(daemon, 1);
+    await daemon.stop();
+    job.restore(OURS, 'out.db');
+  });
+
+  test(`${name}: a stop with a silent server ends within its time`, async (t) => {
+    const job = await Job.start(t, start);
+    if (job === undefined) return;
+    const daemon = job.daemon(OURS);
+    await job.write(daemon, 1);
+    job.store.server.pause();
+    job.app.insert(10);
+    daemon.signal('SIGTERM');
+    // The client's own waits are all longer than this.
+    await daemon.ended(9_000);
+    job.store.server.resume();
+    assert.match(daemon.log, /shutdown sync failed after timeout/);
+  });
+}
