@@ -23,6 +23,8 @@ const PAGE_BYTES_MAX = 16 * 1024 * 1024;
 export interface GsApiPorts {
   readonly bucket: string;
   readonly target: HttpTarget;
+  /** See {@link GsApi.resumes}. */
+  readonly resumes: boolean;
   readonly http: HttpClient;
   readonly credentials: GsCredentials;
   readonly clock: Clock;
@@ -75,12 +77,16 @@ export class GsApi {
     this.objects = `/storage/v1/b/${encodeName(ports.bucket)}/o`;
   }
 
-  get target(): HttpTarget {
-    return this.#ports.target;
+  /**
+   * True if an upload in chunks can go on where it broke. Not in emulators, which get every file in one request: fake-gcs-server
+   * ends an upload when it is asked how far that is, and stores twice what it gets twice.
+   */
+  get resumes(): boolean {
+    return this.#ports.resumes;
   }
 
-  get retryPorts(): Pick<GsApiPorts, 'clock' | 'random'> {
-    return this.#ports;
+  get target(): HttpTarget {
+    return this.#ports.target;
   }
 
   objectPath(name: string): string {

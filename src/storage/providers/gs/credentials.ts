@@ -1,11 +1,13 @@
-import type { AuthClient, GoogleAuthOptions } from 'google-auth-library';
+import type { AuthClient } from 'google-auth-library';
 import { type Clock, throwIfAborted } from '../../../lib/clock.ts';
 import { errorMessage, isLitestreamError, LitestreamError } from '../../../lib/errors.ts';
 import type { FileSystem } from '../../../lib/file-system.ts';
+import { osErrorCode } from '../../../lib/os-error.ts';
 import type { HttpClient } from '../../http/index.ts';
 import { optionalPackage } from '../../optional-package.ts';
 import { raceAbort } from '../../streams.ts';
 import { fetchThrough } from './fetch.ts';
+import { child, textOf } from './json.ts';
 import { readWhole } from './read-file.ts';
 
 const SCOPE = 'https://www.googleapis.com/auth/devstorage.read_write';
@@ -80,29 +82,37 @@ export class GoogleCredentials implements GsCredentials {
   }
 
   async #open(): Promise<AuthClient> {
-    const { GoogleAuth } = await optionalPackage(
+    const { GoogleAuth, JWT } = await optionalPackage(
       () => import('google-auth-library'),
       'gs replicas',
       'google-auth-library',
     );
-    const credentials = await this.#keyFile();
     const { fetch = fetchThrough(this.#ports.http) } = this.#ports;
-    const auth = new GoogleAuth({
-      scopes: SCOPE,
-      clientOptions: { transporterOptions: { fetchImplementation: fetch } },
-      ...(credentials && { credentials }),
-    });
-    return auth.getClient();
+    const transporterOptions = { fetchImplementation: fetch };
+    const file = await this.#keyFile();
+    if (textOf(child(file, 'type')) === 'service_account') {
+      return new JWT({
+        email: textOf(child(file, 'client_email')),
+        key: textOf(child(file, 'private_key')),
+        keyId: textOf(child(file, 'private_key_id')),
+        scopes: SCOPE,
+        transporterOptions,
+      });
+    }
+    // The library finds the file by itself, and warns of files that it is given. A project would cost it requests to several
+    // services, and nobody needs one.
+    const clientOptions = { transporterOptions };
+    return new GoogleAuth({ scopes: SCOPE, projectId: 'none', clientOptions }).getClient();
   }
 
   /** What the named file says; undefined if none is named. */
-  async #keyFile(): Promise<GoogleAuthOptions['credentials']> {
+  async #keyFile(): Promise<unknown> {
     const path = this.#ports.environment[KEY_FILE] ?? '';
     if (path === '') return undefined;
     try {
       const text = await readWhole(this.#ports.fileSystem, path);
       const parsed: unknown = JSON.parse(text);
-      if (typeof parsed !== 'object' || parsed === null) throw new Error('not a JSON object');
+      if (textOf(child(parsed, 'type')) === '') throw new Error('no JSON object with a type');
       return parsed;
     } catch (error) {
       // A parser's message quotes the text, which holds a key.
@@ -132,8 +142,7 @@ export class GoogleCredentials implements GsCredentials {
     if (status !== undefined && (status === 429 || status >= 500)) {
       return this.#temporary(message, error);
     }
-    const network = connectionCause(error);
-    if (network !== undefined) return this.#temporary(message, network);
+    if (isConnectionError(error)) return this.#temporary(message, error);
     return this.#denied(message, {
       cause: error,
       hint: `set ${KEY_FILE}, or run "gcloud auth application-default login"`,
@@ -163,10 +172,18 @@ function statusOf(error: unknown): number | undefined {
   return typeof error.status === 'number' ? error.status : undefined;
 }
 
-/** The connection error at the bottom of the library's errors, if that is what went wrong. */
-function connectionCause(error: unknown): LitestreamError | undefined {
+/** True if the token server could not be reached. The library has several ways of reaching it, each with errors of its own. */
+function isConnectionError(error: unknown): boolean {
   for (let at: unknown = error; at instanceof Error; at = at.cause) {
-    if (isLitestreamError(at, 'ERR_STORAGE_TEMPORARY')) return at;
+    if (isLitestreamError(at, 'ERR_STORAGE_TEMPORARY')) return true;
+    const code = osErrorCode(at) ?? '';
+    if (
+      /^(?:E[A-Z]+|EAI_AGAIN|UND_ERR_.*|TimeoutError)$/.test(code) &&
+      code !== 'EACCES' &&
+      code !== 'ENOENT'
+    ) {
+      return true;
+    }
   }
-  return undefined;
+  return false;
 }

@@ -19,6 +19,8 @@ export interface GsOptions {
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   /** In [0, 1). Default: Math.random. */
   readonly random?: (() => number) | undefined;
+  /** The store. Default: Google's. */
+  readonly server?: HttpTarget | undefined;
   /** How token servers are reached. Default: through the client's own connections. */
   readonly fetch?: typeof fetch | undefined;
 }
@@ -43,7 +45,8 @@ export function createGsClient({ bucket, path }: GsLocation, options: GsOptions)
           fetch: options.fetch,
         })
       : noCredentials;
-  const target = emulator ?? SERVER;
-  const api = new GsApi({ bucket, target, http, credentials, clock, random });
+  const target = emulator ?? options.server ?? SERVER;
+  const resumes = emulator === undefined;
+  const api = new GsApi({ bucket, target, resumes, http, credentials, clock, random });
   return new GsReplicaClient({ api, path, logger, close: () => http.close() });
 }

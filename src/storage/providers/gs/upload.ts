@@ -41,10 +41,11 @@ export class Upload {
   /** @returns the header's time. */
   async run(source: WriteSource): Promise<number> {
     let session: Session | undefined;
+    const chunkSize = this.#api.resumes ? CHUNK_SIZE : Infinity;
     let createdAt = 0;
     const hash = createHash('md5');
     try {
-      for await (const part of uploadParts(source, CHUNK_SIZE, this.#signal)) {
+      for await (const part of uploadParts(source, chunkSize, this.#signal)) {
         if (part.number === 1) {
           createdAt = headerTimestamp(part.bytes.subarray(0, LTX_HEADER_SIZE));
         }
@@ -130,10 +131,9 @@ export class Upload {
     if (url === null) {
       throw new LitestreamError('ERR_STORAGE', `${this.#what}: no address for the upload`);
     }
-    const path = url.pathname + url.search;
-    // An emulator may not know the address under which it is reached.
+    // A session's address is a secret that works without credentials, so it goes nowhere else.
     const foreign = url.hostname.endsWith('.googleapis.com');
-    return { target: foreign ? targetOf(url) : this.#api.target, path };
+    return { target: foreign ? targetOf(url) : this.#api.target, path: url.pathname + url.search };
   }
 
   /** @returns the store's description of the object after the last part. */
@@ -150,10 +150,8 @@ export class Upload {
       }),
     );
     try {
-      return await withRetries((n) => sender.attempt(n), {
-        ...this.#api.retryOptions(this.#signal),
-        what: `part ${part.number}`,
-      });
+      const options = { ...this.#api.retryOptions(this.#signal), what: `part ${part.number}` };
+      return await withRetries((n) => sender.attempt(n), options);
     } catch (error) {
       // Where the session is gone, that is no missing file.
       throw named(this.#what, sessionLost(error));
@@ -197,7 +195,7 @@ class PartSender {
     let from = offset;
     if (n > 1) {
       const state = await this.#exchange((size) => ({ 'content-range': `bytes */${size}` }));
-      if (state.status !== INCOMPLETE) return state.answer;
+      if (state.status !== INCOMPLETE) return this.#ended(state.answer);
       from = Math.max(offset, state.received);
     }
     const end = offset + bytes.length;
@@ -206,7 +204,7 @@ class PartSender {
         'content-range': `bytes ${from}-${end - 1}/${size}`,
       });
       const state = await this.#exchange(range, bytes.subarray(from - offset));
-      if (state.status !== INCOMPLETE) return state.answer;
+      if (state.status !== INCOMPLETE) return this.#ended(state.answer);
       from = state.received;
     }
     if (from === end && !last) return undefined;
@@ -215,6 +213,12 @@ class PartSender {
       `store has ${from} bytes of the upload, expected ${end}`,
       { retryable: true, details: { expected: end, found: from } },
     );
+  }
+
+  /** The store has made an object of what it has. */
+  #ended(answer: unknown): unknown {
+    if (this.#part.last) return answer;
+    throw new LitestreamError('ERR_STORAGE', 'the store ended the upload before its last part');
   }
 
   #exchange(
