@@ -17,9 +17,24 @@ export const commandTable: readonly CommandRow[] = [
     load: () => import('./commands/databases.ts'),
   },
   {
+    name: 'info',
+    summary: 'show a running daemon',
+    load: () => import('./commands/info.ts'),
+  },
+  {
+    name: 'list',
+    summary: 'list the databases of a running daemon',
+    load: () => import('./commands/list.ts'),
+  },
+  {
     name: 'ltx',
     summary: 'list the LTX files of a replica',
     load: () => import('./commands/ltx.ts'),
+  },
+  {
+    name: 'register',
+    summary: 'add a database to a running daemon',
+    load: () => import('./commands/register.ts'),
   },
   {
     name: 'replicate',
@@ -42,9 +57,29 @@ export const commandTable: readonly CommandRow[] = [
     load: () => import('./commands/snapshots.ts'),
   },
   {
+    name: 'start',
+    summary: 'resume a database of a running daemon',
+    load: () => import('./commands/start.ts'),
+  },
+  {
     name: 'status',
     summary: 'show the local replication status of the databases',
     load: () => import('./commands/status.ts'),
+  },
+  {
+    name: 'stop',
+    summary: 'pause a database of a running daemon',
+    load: () => import('./commands/stop.ts'),
+  },
+  {
+    name: 'sync',
+    summary: 'have a running daemon sync a database now',
+    load: () => import('./commands/sync.ts'),
+  },
+  {
+    name: 'unregister',
+    summary: 'remove a database from a running daemon',
+    load: () => import('./commands/unregister.ts'),
   },
   {
     name: 'verify',
