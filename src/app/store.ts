@@ -34,6 +34,7 @@ async function replicaOptions(
       syncIntervalExplicit: replica.syncIntervalExplicit,
       maxSyncLtxFiles: replica.maxSyncLtxFiles,
       autoRecover: replica.autoRecover,
+      validationIntervalMs: replica.validationIntervalMs,
     });
   }
   return options;
@@ -95,6 +96,7 @@ export async function createStore(
         l0RetentionCheckIntervalMs: config.l0RetentionCheckIntervalMs,
         retentionEnabled: config.retentionEnabled,
         verifyCompaction: config.verifyCompaction,
+        validationIntervalMs: config.validationIntervalMs,
         monitors: settings.monitors,
       },
       ports,

@@ -19,6 +19,8 @@ export interface Selection {
   readonly replica: ResolvedReplica;
   /** The database's path, if the argument was one. */
   readonly databasePath: string | undefined;
+  /** Its metadata folder, if the argument was a database's path. */
+  readonly metaPath?: string | undefined;
   readonly config: Config;
 }
 
@@ -64,6 +66,7 @@ export async function selectReplica(
   return {
     replica: chooseReplica(database.replicas, values.replica),
     databasePath: database.path,
+    metaPath: database.metaPath,
     config,
   };
 }

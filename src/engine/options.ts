@@ -26,6 +26,8 @@ export interface ReplicaOptions {
   /** Files per upload batch; 0 = no limit. */
   readonly maxSyncLtxFiles: number;
   readonly autoRecover: boolean;
+  /** Time between complete verifications of the replica; 0 or absent = none. */
+  readonly validationIntervalMs?: number | undefined;
 }
 
 export interface DatabaseOptions {
@@ -67,6 +69,8 @@ export interface StoreOptions {
   readonly l0RetentionCheckIntervalMs: number;
   readonly retentionEnabled: boolean;
   readonly verifyCompaction: boolean;
+  /** Time between checks that each level's TXIDs are contiguous; 0 or absent = none. */
+  readonly validationIntervalMs?: number | undefined;
   /** False: nothing runs by itself, only explicit syncs (`-once`). */
   readonly monitors: boolean;
 }

@@ -53,6 +53,7 @@ export type MetricName =
   | 'litestream_db_size'
   | 'litestream_disk_full'
   | 'litestream_l0_retention_files_total'
+  | 'litestream_last_verified_timestamp'
   | 'litestream_queue_merge_count'
   | 'litestream_replica_lag_seconds'
   | 'litestream_replica_operation_bytes'
@@ -66,6 +67,10 @@ export type MetricName =
   | 'litestream_total_wal_bytes'
   | 'litestream_txid'
   | 'litestream_unhealthy'
+  | 'litestream_upkeep_error_count'
+  | 'litestream_verify_count'
+  | 'litestream_verify_damage'
+  | 'litestream_verify_seconds'
   | 'litestream_wal_size';
 
 /** Receives counts and measurements. Each metric is a counter, a gauge or a histogram, and is written to in one way only. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { formatTxid, type Txid } from '../formats/ltx/index.ts';
 import { type Clock, sleep } from '../lib/clock.ts';
-import { errorMessage, isLitestreamError } from '../lib/errors.ts';
+import { errorMessage, isLitestreamError, LitestreamError } from '../lib/errors.ts';
 import type { FileSystem } from '../lib/file-system.ts';
 import { restoreDatabase, type RestoreProgress, type RestoreResult } from '../restore/index.ts';
 import type { ReplicaClient } from '../storage/index.ts';
@@ -26,6 +26,8 @@ export interface DrillOptions {
   readonly integrity: 'quick' | 'full';
   /** Folder for the restored database; it is created in it, and removed. */
   readonly tempParent: string;
+  /** What must be free there beside the restored database. */
+  readonly reserveBytes?: number | undefined;
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
@@ -79,6 +81,7 @@ class Drill {
       const pinned = await this.#pin();
       const txid = typeof pinned === 'string' ? undefined : pinned.txid;
       try {
+        await this.#checkRoom();
         const restored = await this.#restore(txid);
         return await this.#judge(restored, pinned);
       } catch (error) {
@@ -100,11 +103,26 @@ class Drill {
     try {
       const pages = await source.pin(signal);
       if (typeof pages === 'string') return pages;
-      return { txid: pages.txid, sums: await sumSource(pages, { clock, signal }) };
+      const sums = await sumSource(pages, { clock, signal });
+      await pages.arrived?.(signal);
+      return { txid: pages.txid, sums };
     } catch (error) {
       if (isLitestreamError(error, 'ERR_ABORTED')) throw error;
       return `cannot read ${source.path}: ${errorMessage(error)}`;
     }
+  }
+
+  /** The restore looks itself whether the database fits; this is about what it must leave to others. */
+  async #checkRoom(): Promise<void> {
+    const { fileSystem, reserveBytes = 0, tempParent } = this.#options;
+    if (reserveBytes === 0) return;
+    const free = await fileSystem.freeBytes('verify:free', tempParent);
+    if (free >= reserveBytes) return;
+    throw new LitestreamError(
+      'ERR_DISK_FULL',
+      `${free} bytes are free in ${tempParent}, ${reserveBytes} are needed`,
+      { details: { path: tempParent, expected: reserveBytes, found: free }, retryable: true },
+    );
   }
 
   get #output(): string {

@@ -1,4 +1,5 @@
 export { contiguityIssues, type ContiguityIssue } from './chain.ts';
+export { readRecords, recordOf, writeRecord, type VerifyRecord } from './record.ts';
 export type {
   CheckResult,
   Finding,

@@ -23,6 +23,8 @@ export interface SourcePages {
   read(first: number, count: number, target: Uint8Array): void;
   /** Must be called, whatever happens, and soon: the database cannot checkpoint meanwhile. */
   release(): void | Promise<void>;
+  /** Waits, after the release, until the replica holds the TXID. */
+  readonly arrived?: ((signal: AbortSignal | undefined) => Promise<void>) | undefined;
 }
 
 /** Where a verification finds the database that a replica should be a copy of. */
@@ -30,7 +32,7 @@ export interface VerifySource {
   /** Path of the database, for messages. */
   readonly path: string;
   /**
-   * Pins the present state. If its TXID is known, the replica holds it when this returns.
+   * Pins the present state.
    *
    * @returns undefined, or a reason, if there is nothing to compare with
    * @throws LitestreamError

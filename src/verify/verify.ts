@@ -33,6 +33,8 @@ export interface VerifyOptions {
   readonly source?: VerifySource | undefined;
   /** Existing folder with room for the database; a folder of its own is made in it, and removed. */
   readonly tempParent: string;
+  /** What must be free there for the drill to begin; 0 or absent = what the database takes. */
+  readonly reserveBytes?: number | undefined;
   /** Bound of what is read from the replica; 0 or absent = none. */
   readonly bytesPerSecond?: number | undefined;
   /** Requests at the same time during the restore. Default 8. */
@@ -147,14 +149,15 @@ class Verification {
   }
 
   async #drill(): Promise<DrillResult> {
-    const { clock, depth, fileSystem, onProgress, parallelism, signal, source, tempParent } =
-      this.#options;
+    const { clock, depth, fileSystem, onProgress, parallelism } = this.#options;
+    const { reserveBytes, signal, source, tempParent } = this.#options;
     try {
       return await drillRestore({
         client: this.#client,
         source,
         integrity: depth === 'full' ? 'full' : 'quick',
         tempParent,
+        reserveBytes,
         fileSystem,
         clock,
         signal,

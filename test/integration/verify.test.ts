@@ -138,6 +138,42 @@ test('a replica of another database is recognised', async (t) => {
   );
 });
 
+test('the daemon verifies on schedule: log, metrics and status tell what it found', async (t) => {
+  const scene = new Scene(t, {
+    top: ['validation-interval: 1s', 'validation: {interval: 500ms}', 'addr: "127.0.0.1:0"'],
+  });
+  const application = await scene.application();
+  const daemon = scene.start();
+  await waitFor(() => / msg="replica verified" .* source=ok/.test(daemon.log), {
+    what: 'a verification that compared with the source',
+    timeoutMs: 60_000,
+  });
+  assert.match(daemon.log, /level=INFO msg="starting validation monitor" .*interval=500ms/);
+  const [, url = ''] = /msg="serving metrics on" .*?url=(\S+)/.exec(daemon.log) ?? [];
+  const good = await (await fetch(url)).text();
+  assert.match(good, /^litestream_last_verified_timestamp\{.*\} \d/m);
+  assert.match(good, /^litestream_verify_damage\{.*replica="file"\} 0$/m);
+  const status = (): string => runProgram(OURS, 'status', '-config', scene.config).stdout;
+  assert.match(status(), /app\.db: replica file verified 20\d\d-.*, TXID 0/);
+  await application.run({ seed: 8, pauseMs: 20 });
+  await waitFor(() => filesOf(scene.replica).length > 5, { what: 'some files' });
+  const [, victim] = filesOf(scene.replica);
+  assert.ok(victim);
+  const bytes = readFileSync(victim.path);
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+  writeFileSync(victim.path, bytes);
+  const line = new RegExp(`level=ERROR msg="replica is damaged".*${victim.maxTxid}.*remedy=`);
+  await waitFor(() => line.test(daemon.log), { what: 'the error line', timeoutMs: 60_000 });
+  await waitFor(() => status().includes('DAMAGED'), { what: 'the status' });
+  const bad = await (await fetch(url)).text();
+  assert.match(bad, /^litestream_verify_damage\{.*\} [1-9]/m);
+  assert.match(bad, /^litestream_verify_count\{.*result="damage"\} [1-9]/m);
+  const { errors, locked } = await application.pause();
+  assert.deepEqual({ errors, locked }, { errors: [], locked: 0 });
+  await daemon.stop();
+  assert.doesNotMatch(daemon.log, /validation error detected/);
+});
+
 test('wrong calls are refused', () => {
   for (const args of [['verify'], ['verify', '-quick', '-full', 'file:///nothing']]) {
     const { status, stderr } = runProgram(OURS, ...args);

@@ -3,10 +3,11 @@ import { resolveDatabases } from '../../app/index.ts';
 import { normalizePath, type ResolvedDatabase } from '../../config/index.ts';
 import { formatTxid, matchFileName } from '../../formats/ltx/index.ts';
 import type { FileSystem } from '../../lib/file-system.ts';
+import { readRecords } from '../../verify/index.ts';
 import { type Command, configFlags, defineCommand } from '../command.ts';
 import { readConfigForCommand } from '../config.ts';
 import { boolFlag } from '../flags.ts';
-import { formatJson, formatSize } from '../output/format.ts';
+import { formatJson, formatSize, formatTime } from '../output/format.ts';
 import { formatTable } from '../output/table.ts';
 
 interface StatusRow {
@@ -14,6 +15,16 @@ interface StatusRow {
   readonly status: 'ok' | 'not initialized' | 'no database' | 'error';
   readonly local_txid: string;
   readonly wal_size: string;
+  /** The last verification of each replica, if there was one. */
+  readonly verified?: readonly VerifiedRow[];
+}
+
+interface VerifiedRow {
+  readonly replica: string;
+  readonly at: string;
+  readonly result: 'ok' | 'damage';
+  readonly txid: string;
+  readonly message: string;
 }
 
 /** The highest local TXID, 0 if there is none, undefined if the folder cannot be read. */
@@ -50,18 +61,40 @@ async function databaseExists(fileSystem: FileSystem, path: string): Promise<boo
   }
 }
 
+async function verifiedOf(
+  fileSystem: FileSystem,
+  metaPath: string,
+): Promise<readonly VerifiedRow[]> {
+  const records = await readRecords(fileSystem, metaPath);
+  return records.map(({ at, ...record }) => ({ ...record, at: formatTime(at) }));
+}
+
+/** One line per replica that was verified. */
+function verifiedText(rows: readonly StatusRow[]): string {
+  const lines = rows.flatMap(({ database, verified = [] }) =>
+    verified.map(({ at, message, replica, result, txid }) => {
+      const what = `${database}: replica ${replica}`;
+      if (result === 'damage') return `${what} DAMAGED, verified ${at}: ${message}`;
+      return `${what} verified ${at}${txid === '' ? '' : `, TXID ${txid}`}`;
+    }),
+  );
+  return lines.length === 0 ? '' : `\n${lines.join('\n')}\n`;
+}
+
 async function statusOf(database: ResolvedDatabase, fileSystem: FileSystem): Promise<StatusRow> {
   const { path, metaPath } = database;
   if (!(await databaseExists(fileSystem, path))) {
     return { database: path, status: 'no database', local_txid: '-', wal_size: '-' };
   }
   const txid = await localTxid(fileSystem, metaPath);
+  const verified = await verifiedOf(fileSystem, metaPath);
   const status = txid === undefined ? 'error' : txid === 0n ? 'not initialized' : 'ok';
   return {
     database: path,
     status,
     local_txid: txid === undefined || txid === 0n ? '-' : formatTxid(txid),
     wal_size: await walSize(fileSystem, path),
+    ...(verified.length === 0 ? {} : { verified }),
   };
 }
 
@@ -83,7 +116,8 @@ export const command: Command = defineCommand({
     }
     const header = ['database', 'status', 'local txid', 'wal size'];
     const cells = rows.map((row) => [row.database, row.status, row.local_txid, row.wal_size]);
-    io.stdout.write(values.json ? formatJson(rows) : formatTable(header, cells));
+    const text = formatTable(header, cells) + verifiedText(rows);
+    io.stdout.write(values.json ? formatJson(rows) : text);
     return 0;
   },
 });

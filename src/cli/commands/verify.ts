@@ -5,11 +5,13 @@ import {
   type CheckResult,
   type Finding,
   liveSource,
+  recordOf,
   type TxidRange,
   type VerifyDepth,
   type VerifyOptions,
   type VerifyReport,
   verifyReplica,
+  writeRecord,
 } from '../../verify/index.ts';
 import {
   type Command,
@@ -153,6 +155,10 @@ async function run(argument: string, values: Values, io: Io): Promise<number> {
     const report = await verifyReplica(options);
     const text = values.json ? reportJson(selection, report) : reportText(client, report);
     io.stdout.write(text);
+    if (selection.metaPath !== undefined && depth !== 'quick') {
+      const record = recordOf(selection.replica.name || client.type, report);
+      await writeRecord(fileSystem, selection.metaPath, record);
+    }
     return report.ok ? EXIT_OK : EXIT_ERROR;
   } finally {
     await client.close();

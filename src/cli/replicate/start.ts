@@ -48,7 +48,6 @@ const RETENTION_HINT =
 function idleKeys(config: Config): string[] {
   const keys: readonly (readonly [key: string, used: boolean])[] = [
     ['mcp-addr', config.mcpAddr !== ''],
-    ['validation.interval', config.validationIntervalMs > 0],
     ['dbs[].watch', config.databases.some(({ watch }) => watch)],
   ];
   return keys.filter(([, used]) => used).map(([key]) => key);

@@ -16,7 +16,7 @@ import { isAborted } from '../../lib/clock.ts';
 import { errorMessage, LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
 import type { FileInfo, FileKey, ReplicaClient } from '../../storage/index.ts';
-import type { Logger } from '../../telemetry/index.ts';
+import type { LogAttributes, Logger } from '../../telemetry/index.ts';
 import type { Database } from '../db/database.ts';
 import { LineLimit } from '../line-limit.ts';
 import type { Ports, StoreOptions } from '../options.ts';
@@ -91,6 +91,11 @@ export class ReplicaMaintenance {
     return this.#stop.signal.aborted;
   }
 
+  /** Fires with {@link close}. */
+  get stopSignal(): AbortSignal {
+    return this.#stop.signal;
+  }
+
   /** Aborts what is being done, and waits for it. A bridge is built even later: a last sync may need one. */
   async close(): Promise<void> {
     this.#stop.abort(new LitestreamError('ERR_ABORTED', 'context canceled'));
@@ -106,6 +111,16 @@ export class ReplicaMaintenance {
   /** True if the database itself is what is being waited for. */
   get isDatabaseReady(): boolean {
     return this.database.txid > 0n;
+  }
+
+  /** The newest file of each level above 0, as far as is known without asking the replica. */
+  get newestFiles(): readonly FileInfo[] {
+    const files: FileInfo[] = [];
+    for (let level = 1; level <= SNAPSHOT_LEVEL; level++) {
+      const file = this.#view.newest(level);
+      if (file !== undefined) files.push(file);
+    }
+    return files;
   }
 
   /** False if a pass over the level would find nothing to do, as far as is known without asking the replica. */
@@ -173,7 +188,7 @@ export class ReplicaMaintenance {
       }, signal);
     } catch (error) {
       if (isAborted(signal)) return;
-      this.#failures.log('error', 'l0 retention enforcement failed', {
+      this.#failed('l0 retention enforcement failed', {
         path: this.database.options.path,
         error: errorMessage(error),
       });
@@ -197,12 +212,18 @@ export class ReplicaMaintenance {
     } catch (error) {
       if (isAborted(signal)) return;
       const attributes = { error: errorMessage(error) };
-      this.#failures.log('error', 'retention enforcement failed', attributes);
+      this.#failed('retention enforcement failed', attributes);
     }
   }
 
   #bounded(signal: AbortSignal | undefined): AbortSignal {
     return signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal]);
+  }
+
+  #failed(message: string, attributes: LogAttributes): void {
+    const labels = { db: this.database.options.path };
+    this.#ports.metrics.add('litestream_upkeep_error_count', labels, 1);
+    this.#failures.log('error', message, attributes);
   }
 
   #checkReady(level: number): boolean {
@@ -229,7 +250,7 @@ export class ReplicaMaintenance {
       return 'done';
     } catch (error) {
       if (isAborted(signal)) return 'done';
-      this.#failures.log('error', 'compaction failed', { level, error: errorMessage(error) });
+      this.#failed('compaction failed', { level, error: errorMessage(error) });
       return 'failed';
     }
   }
@@ -295,7 +316,7 @@ export class ReplicaMaintenance {
       await this.retention.enforceLevel0(signal);
     } catch (error) {
       if (isAborted(signal)) return;
-      this.#failures.log('error', 'enforce L0 time retention', { error: errorMessage(error) });
+      this.#failed('enforce L0 time retention', { error: errorMessage(error) });
     }
   }
 

@@ -8,6 +8,7 @@ import { ReplicaMaintenance } from './maintenance.ts';
 import { runMonitors } from './monitors.ts';
 import { QueueBound, runQueueBounds } from './queue-bound.ts';
 import { Slots } from './slots.ts';
+import { runVerification } from './verification.ts';
 
 /** Compactions and snapshots at the same time, over all databases. */
 const WORK_PARALLEL = 4;
@@ -86,7 +87,14 @@ export class Upkeep {
       signal,
     });
     const queues = runQueueBounds(() => [...this.#queues.values()], clock, signal);
-    await Promise.all([monitors, queues]);
+    const verification = runVerification({
+      options: this.#options,
+      ports: this.#ports,
+      logger: this.#logger,
+      replicas: () => [...this.#replicas.values()].flat(),
+      signal,
+    });
+    await Promise.all([monitors, queues, verification]);
   }
 
   /** Ends the threads of snapshots. */

@@ -48,6 +48,11 @@ export const catalogue: Readonly<Record<MetricName, MetricDefinition>> = {
     help: 'Number of L0 files by status during retention enforcement',
     labels: ['db', 'status'],
   },
+  litestream_last_verified_timestamp: {
+    type: 'gauge',
+    help: 'Time of the last verification that found no damage, in seconds since the Unix epoch',
+    labels: ['db', 'replica'],
+  },
   litestream_queue_merge_count: {
     type: 'counter',
     help: 'Number of times that files waiting for a replica were merged to save disk space',
@@ -113,6 +118,26 @@ export const catalogue: Readonly<Record<MetricName, MetricDefinition>> = {
     type: 'gauge',
     help: 'Whether a replica has been behind its database for longer than the watchdog threshold',
     labels: ['db'],
+  },
+  litestream_upkeep_error_count: {
+    type: 'counter',
+    help: 'Number of compactions, snapshots and retention runs that failed',
+    labels: ['db'],
+  },
+  litestream_verify_count: {
+    type: 'counter',
+    help: 'Number of verifications by result (ok, damage, error)',
+    labels: ['db', 'replica', 'result'],
+  },
+  litestream_verify_damage: {
+    type: 'gauge',
+    help: 'Findings of damage in the last verification',
+    labels: ['db', 'replica'],
+  },
+  litestream_verify_seconds: {
+    type: 'counter',
+    help: 'Time spent verifying replicas, in seconds',
+    labels: ['db', 'replica'],
   },
   litestream_wal_size: {
     type: 'gauge',
