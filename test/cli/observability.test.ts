@@ -180,6 +180,7 @@ dbs:
     assert.equal(before[`litestream_sync_error_count${db}`], 0);
     assert.equal(before[`litestream_disk_full${db}`], 0);
     assert.equal(before[`litestream_compaction_verify_error_count${db}`], 0);
+    assert.match((await get(`${base}/`)).text, /level 1 [0-9a-f]{16} \d{4}-/);
     breakReplica(join(folder, 'replica'));
     insert(database, 1);
     const failed =

@@ -11,7 +11,9 @@ import type {
   PrometheusMetrics,
 } from '../../server/index.ts';
 import { type Logger, type Metrics, noopMetrics } from '../../telemetry/index.ts';
+import type { FileInfo } from '../../storage/index.ts';
 import type { Io } from '../command.ts';
+import { localTime } from '../log/time.ts';
 import { processFacts } from './process-facts.ts';
 
 const PING_TIMEOUT_MS = 30_000;
@@ -132,15 +134,23 @@ function lagAlert(config: Config): ((path: string) => number) | undefined {
   };
 }
 
+function levelsOf(files: readonly FileInfo[]): DashboardRow['replicas'][number]['levels'] {
+  return files.map(({ createdAt, level, maxTxid }) => ({
+    level,
+    txid: maxTxid,
+    createdAt: localTime(createdAt, 'as needed'),
+  }));
+}
+
 function dashboardRows(store: Store, healths: readonly DatabaseHealth[]): readonly DashboardRow[] {
   const observed = new Map(store.observe().map((found) => [found.path, found]));
   return healths.map((health) => ({
     ...health,
-    replicas: (observed.get(health.path)?.replicas ?? []).map(({ name, txid, type }) => ({
+    replicas: (observed.get(health.path)?.replicas ?? []).map(({ name, txid, type }, at) => ({
       name,
       type,
       txid,
-      levels: [],
+      levels: levelsOf(store.newestFiles(health.path)[at] ?? []),
     })),
   }));
 }

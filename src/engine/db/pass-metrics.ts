@@ -31,6 +31,7 @@ export class PassMetrics {
     metrics.add('litestream_sync_seconds', labels, 0);
     metrics.add('litestream_total_wal_bytes', labels, 0);
     metrics.add('litestream_compaction_verify_error_count', labels, 0);
+    metrics.add('litestream_upkeep_error_count', labels, 0);
     metrics.set('litestream_db_size', labels, 0);
     metrics.set('litestream_wal_size', labels, 0);
     metrics.set('litestream_txid', labels, 0);

@@ -9,7 +9,13 @@ import { restoreDatabase, type RestoreTarget } from '../../restore/index.ts';
 import { CheckpointWorker } from '../../sqlite/index.ts';
 import type { FileInfo } from '../../storage/index.ts';
 import { noopLogger } from '../../telemetry/index.ts';
-import { FaultyClient, FaultyFileSystem, listAll, MemoryClient } from '../../testing/index.ts';
+import {
+  FaultyClient,
+  FaultyFileSystem,
+  listAll,
+  MemoryClient,
+  RecordedMetrics,
+} from '../../testing/index.ts';
 import { AppDatabase, contentOf, integrityOf } from '../../../test/support/app-database.ts';
 import { databaseOptions, testPorts, type RecordingLogger } from '../../../test/support/engine.ts';
 import { tempDir } from '../../../test/support/temp-dir.ts';
@@ -49,6 +55,7 @@ interface Bench {
   readonly database: Database;
   readonly fileSystem: FaultyFileSystem;
   readonly logger: RecordingLogger;
+  readonly metrics: RecordedMetrics;
   readonly remotes: readonly [Remote, ...Remote[]];
   readonly local: () => string[];
   /** One transaction, captured; uploaded to the given replicas, or to all. */
@@ -81,7 +88,8 @@ function bench(t: TestContext, change: Partial<StoreOptions> = {}, replicas = 1)
   const app = new AppDatabase(t, path);
   const clock = new ShiftedClock();
   const fileSystem = new FaultyFileSystem(nodeFileSystem);
-  const ports = testPorts({ clock, fileSystem });
+  const metrics = new RecordedMetrics();
+  const ports = testPorts({ clock, fileSystem, metrics });
   const worker = new CheckpointWorker(clock);
   const stores = Array.from({ length: replicas }, () => new MemoryClient());
   const clients = stores.map((store) => new FaultyClient(store));
@@ -114,6 +122,7 @@ function bench(t: TestContext, change: Partial<StoreOptions> = {}, replicas = 1)
     database,
     fileSystem,
     logger: ports.logger,
+    metrics,
     remotes: [first, ...others],
     local: () => readdirSync(`${path}-meta/ltx/0`),
     async commit(to = remotes) {
@@ -392,6 +401,8 @@ test('a full disk or a dead store fails one pass and leaves nothing behind', asy
   assert.equal(await maintenance.compact(1), 'failed');
   await assert.rejects(maintenance.snapshot());
   client.setDown(false);
+  const { path } = maintenance.database.options;
+  assert.equal(b.metrics.get('litestream_upkeep_error_count', { db: path }), 3);
   assert.deepEqual(b.local(), [formatFileName(1n, 1n)]);
   assert.equal(await maintenance.compact(1), 'done');
   await maintenance.snapshot();

@@ -83,6 +83,8 @@ export class RetentionRunner {
     const state = this.#level0;
     if (state === undefined) return true;
     const compacted = view.newest(1)?.maxTxid ?? 0n;
+    // Level 1 has come into being since: what is there to be counted is known now.
+    if (state.compacted === 0n && compacted > 0n) return true;
     const changed = (replica.position ?? 0n) !== state.position || compacted !== state.compacted;
     if (!changed && !state.wasRecent) return false;
     return (

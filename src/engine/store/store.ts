@@ -2,6 +2,7 @@ import { NO_TXID, toTxid, type Txid } from '../../formats/ltx/index.ts';
 import { throwIfAborted, unlessAborted } from '../../lib/clock.ts';
 import { LitestreamError, wrapError } from '../../lib/errors.ts';
 import { CheckpointWorker, identify } from '../../sqlite/index.ts';
+import type { FileInfo } from '../../storage/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import type { Database } from '../db/database.ts';
 import type { DatabaseOptions, Ports, StoreOptions } from '../options.ts';
@@ -90,6 +91,13 @@ export class Store {
   /** {@link observe} for one database; undefined if it is not registered. */
   observeDatabase(path: string): DatabaseObservation | undefined {
     return this.#members.get(path)?.observe();
+  }
+
+  /** The newest file of each level above 0 in each replica of a database, as far as is known without asking. Never waits. */
+  newestFiles(path: string): readonly (readonly FileInfo[])[] {
+    const database = this.#members.get(path)?.database;
+    if (database === undefined) return [];
+    return this.#upkeep.of(database).map(({ newestFiles }) => newestFiles);
   }
 
   /**

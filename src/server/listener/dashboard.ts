@@ -4,7 +4,7 @@ import type { DatabaseHealth } from '../../engine/index.ts';
 export interface LevelView {
   readonly level: number;
   readonly txid: bigint;
-  /** RFC 3339, UTC. */
+  /** RFC 3339. */
   readonly createdAt: string;
 }
 
