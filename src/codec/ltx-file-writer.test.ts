@@ -226,7 +226,7 @@ describe('LtxFileWriter', () => {
     assert.ok(process.memoryUsage().arrayBuffers < 64e6 + MANY_PAGES * 8.5);
   });
 
-  test('allocates nothing per page', async () => {
+  test('NODE-13 allocates nothing per page', async () => {
     const header = headerOf({ commit: 1_000_000, pageSize: 4096 });
     const writer = new LtxFileWriter({ header, sink: () => undefined });
     for (let pgno = 1; pgno <= 1000; pgno++) {

@@ -130,7 +130,7 @@ test('a merge equals the model, whatever the history, the payload form and the p
   );
 });
 
-test('more inputs than may be open at once are merged in groups, and nothing temporary stays', async () => {
+test('CMP-08 more inputs than may be open at once are merged in groups, and nothing temporary stays', async () => {
   const steps = numbers(1, 150).map((n) => ({ commit: 4 + (n % 3), touched: [1 + (n % 4)] }));
   const history = play(steps);
   const client = await replicaOf(history, numbers(1, 150));
@@ -173,7 +173,7 @@ test('a newest file from the future does not hold compaction up', async () => {
   assert.equal(outcome.kind, 'compacted');
 });
 
-test('a gap is named; what lies before it is compacted, and a snapshot lets compaction go on behind it', async () => {
+test('CMP-04 a gap is named; what lies before it is compacted, and a snapshot lets compaction go on behind it', async () => {
   const history = play(numbers(1, 8).map((n) => ({ commit: 3, touched: [1 + (n % 3)] })));
   const client = await replicaOf(history, [1, 2, 5, 6, 7, 8]);
   const first = await compactLevel(options(client));
@@ -207,7 +207,7 @@ test('a backlog becomes one file per interval', async () => {
   }
 });
 
-test('files that others cover are passed over', async () => {
+test('CMP-04 files that others cover are passed over', async () => {
   const history = play(numbers(1, 8).map((n) => ({ commit: 3, touched: [1 + (n % 3)] })));
   const client = await replicaOf(history, numbers(1, 8));
   const ranges: [number, number][] = [
@@ -287,7 +287,7 @@ test('damage in every copy stops the compaction, names the file and leaves nothi
   assert.deepEqual(await listAll(client, 1), []);
 });
 
-test('growth without the new pages is refused', async () => {
+test('CAP-02 growth without the new pages is refused', async () => {
   const history = play([
     { commit: 4, touched: [] },
     { commit: 2, touched: [] },
@@ -300,7 +300,7 @@ test('growth without the new pages is refused', async () => {
   await assert.rejects(compactLevel(options(client)), { message: /growth is incomplete: 1 pages/ });
 });
 
-test('a broken, silent or early ending upload or disk leaves nothing, and the next pass works', async () => {
+test('CMP-09 a broken, silent or early ending upload or disk leaves nothing, and the next pass works', async () => {
   const history = play(numbers(1, 70).map((n) => ({ commit: 900, touched: [n] })));
   for (const kind of ['before', 'partial', 'after'] as const) {
     const client = await replicaOf(history, numbers(1, 70));

@@ -66,7 +66,7 @@ test('levels lose what ends before the floor, never their newest file', () => {
   assert.deepEqual(planLevelRetention(files, 0n), []);
 });
 
-test('a mass deletion is one of more than nine in ten of at least ten files', () => {
+test('CMP-12 a mass deletion is one of more than nine in ten of at least ten files', () => {
   assert.equal(isMassDeletion(10, 11), true);
   assert.equal(isMassDeletion(9, 10), false);
   assert.equal(isMassDeletion(8, 9), false);
@@ -174,7 +174,7 @@ function checkWindow(replica: ModelReplica): void {
   if (replica.txid > 0) assert.equal(choosePlan(replica.levels, {}).maxTxid, BigInt(replica.txid));
 }
 
-test('no instant inside the window becomes unrestorable, whatever happens in which order', () => {
+test('CMP-01 CMP-12 no instant inside the window becomes unrestorable, whatever happens in which order', () => {
   const actions = fc.array(
     fc.record({
       action: fc.integer({ min: 0, max: 10 }),

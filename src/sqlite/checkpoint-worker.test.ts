@@ -9,7 +9,7 @@ import { foreignConnection } from '../../test/support/capture.ts';
 import { tempDir } from '../../test/support/temp-dir.ts';
 import { CheckpointWorker } from './checkpoint-worker.ts';
 
-test('moves every frame, for several databases, off this thread', async (t) => {
+test('NODE-15 moves every frame, for several databases, off this thread', async (t) => {
   const worker = new CheckpointWorker(systemClock);
   t.after(() => worker.close());
   const apps = [1, 2, 3].map((n) => new AppDatabase(t, join(tempDir(t), `${n}.db`), { rows: 300 }));
@@ -56,7 +56,7 @@ test('failures reach the caller, and the thread goes on', async (t) => {
   assert.equal((await worker.checkpoint(app.path)).busy, false);
 });
 
-test('C3 forgetting a database closes its connection and keeps the WAL while others have it open', async (t) => {
+test('NODE-16 C3 forgetting a database closes its connection and keeps the WAL while others have it open', async (t) => {
   const worker = new CheckpointWorker(systemClock);
   t.after(() => worker.close());
   const app = new AppDatabase(t, join(tempDir(t), 'a.db'));

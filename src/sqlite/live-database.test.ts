@@ -116,7 +116,7 @@ test('C1 another process can neither empty nor restart the WAL under custody', (
   assert.equal(live.wal().size(), size, 'nor does the last application that closes');
 });
 
-test('C3 close keeps the WAL, whether connections were spare or not', async (t) => {
+test('NODE-03 C3 close keeps the WAL, whether connections were spare or not', async (t) => {
   for (const spares of [false, true]) {
     const path = madeDatabase(t);
     const app = new AppDatabase(t, path);

@@ -17,7 +17,7 @@ const TABLE: readonly (readonly [version: string, safe: boolean])[] = [
 ];
 
 for (const [version, safe] of TABLE) {
-  test(`SQLite ${version} is ${safe ? 'accepted' : 'refused'}`, () => {
+  test(`CHK-01 NODE-05 SQLite ${version} is ${safe ? 'accepted' : 'refused'}`, () => {
     assert.equal(hasWalResetFix(version), safe);
     if (safe) requireSafeSqlite(version);
     else {

@@ -65,7 +65,7 @@ for (const [name, bytes] of [
   ['text', Buffer.from('not a database at all\n'.repeat(200))],
   ['random bytes', Buffer.from(Array.from({ length: 8192 }, (_, n) => (n * 37 + 11) % 251))],
 ] as const) {
-  test(`a file that is not a database (${name}) is an ERROR line and stays as it is`, async (t) => {
+  test(`CAP-18 a file that is not a database (${name}) is an ERROR line and stays as it is`, async (t) => {
     const scene = new Scene(t);
     writeFileSync(scene.database, bytes);
     const daemon = scene.start();

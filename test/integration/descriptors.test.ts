@@ -29,7 +29,7 @@ function needLocks(t: TestContext): boolean {
   return false;
 }
 
-test('the daemon keeps its locks whatever is done beside it', async (t) => {
+test('NODE-01 the daemon keeps its locks whatever is done beside it', async (t) => {
   if (!needLocks(t)) return;
   const scene = new Scene(t, { database: ['min-checkpoint-page-count: 10'] });
   const application = await scene.application();
@@ -94,7 +94,7 @@ test('what another process is refused while our reader stands: TRUNCATE, and rem
   assert.equal(scene.fullFiles().length, 1);
 });
 
-test(`a signal is answered while the first ${LARGE_MIB} MiB are on their way`, async (t) => {
+test(`NODE-04 a signal is answered while the first ${LARGE_MIB} MiB are on their way`, async (t) => {
   const scene = new Scene(t);
   const application = await scene.application();
   await application.exec(

@@ -116,7 +116,7 @@ const MEANWHILE: readonly Meanwhile[] = [
     },
   },
   {
-    name: 'another page size',
+    name: 'CAP-21 another page size',
     proven: false,
     async act(application) {
       await application.exec(
@@ -221,11 +221,11 @@ function pageSize(path: string): unknown {
 for (const [index, meanwhile] of MEANWHILE.entries()) {
   const kind = index % 2 === 0 ? 'node' : 'python';
   const end = index % 3 === 0 ? 'killed' : 'stopped';
-  test(`${end}, meanwhile: ${meanwhile.name} (application: ${kind})`, (t) =>
+  test(`CAP-06 CAP-19 ${end}, meanwhile: ${meanwhile.name} (application: ${kind})`, (t) =>
     runRound(t, { meanwhile, end, kind }));
 }
 
-test('SIGKILL and the short restart of the WAL (application: node)', (t) =>
+test('CAP-19 SIGKILL and the short restart of the WAL (application: node)', (t) =>
   runRound(t, { meanwhile: MEANWHILE[1] as Meanwhile, end: 'killed', kind: 'node' }));
 
 for (const running of [true, false]) {

@@ -11,7 +11,7 @@ import { canBe, Scene, SLOW } from './scene.ts';
 const RUN_MS = SLOW ? 30_000 : 5_000;
 
 for (const pages of [10, 1000]) {
-  test(`two writers and a checkpointer without pause, threshold ${pages} pages`, async (t) => {
+  test(`CHK-13 two writers and a checkpointer without pause, threshold ${pages} pages`, async (t) => {
     const scene = new Scene(t, { database: [`min-checkpoint-page-count: ${pages}`] });
     const one = await scene.application();
     await one.exec('CREATE INDEX i ON t (v)');
@@ -55,7 +55,7 @@ test('nobody restarts or truncates the WAL while a read transaction of ours stan
   assert.equal(scene.fullFiles().length, 1);
 });
 
-test('an application with automatic checkpoints at every commit', async (t) => {
+test('CHK-08 an application with automatic checkpoints at every commit', async (t) => {
   const scene = new Scene(t, { database: ['min-checkpoint-page-count: 20'] });
   const application = await scene.application();
   await application.exec('PRAGMA wal_autocheckpoint = 1');
@@ -69,7 +69,7 @@ test('an application with automatic checkpoints at every commit', async (t) => {
   assert.ok(statSync(`${scene.database}-wal`).size < 4 << 20);
 });
 
-test('an application that opens and closes its only connection for every write', async (t) => {
+test('CHK-08 an application that opens and closes its only connection for every write', async (t) => {
   const scene = new Scene(t, { database: ['min-checkpoint-page-count: 10'] });
   await (await scene.application()).close();
   scene.start();
@@ -84,7 +84,7 @@ test('an application that opens and closes its only connection for every write',
   assert.equal(scene.fullFiles().length, 1);
 });
 
-test('a long-running reader costs nothing while nobody writes', async (t) => {
+test('CHK-14 a long-running reader costs nothing while nobody writes', async (t) => {
   const scene = new Scene(t, {
     database: [
       'min-checkpoint-page-count: 10',
@@ -127,7 +127,7 @@ test('a long-running reader costs nothing while nobody writes', async (t) => {
   scene.equal();
 });
 
-test('a writer with no busy timeout hardly ever meets our lock', async (t) => {
+test('CHK-07 a writer with no busy timeout hardly ever meets our lock', async (t) => {
   const scene = new Scene(t);
   const application = await scene.application();
   await application.exec('PRAGMA busy_timeout = 0');

@@ -40,7 +40,7 @@ test('a store that goes down is caught up when it is back', async (t) => {
   scene.assertUnbroken();
 });
 
-test('a store that is down at the start does not keep commits from being captured', async (t) => {
+test('CAP-23 a store that is down at the start does not keep commits from being captured', async (t) => {
   const scene = new Scene(t);
   const application = await scene.application();
   mkdirSync(scene.replica);

@@ -20,7 +20,7 @@ function pages(path: string): number {
 }
 
 for (const kind of ['node', 'python'] as const) {
-  test(`VACUUM while it runs (application: ${kind})`, async (t) => {
+  test(`CAP-08 VACUUM while it runs (application: ${kind})`, async (t) => {
     if (!canBe(t, kind)) return;
     const scene = new Scene(t, { database: ['min-checkpoint-page-count: 20'] });
     const application = await scene.application({ kind, rows: 2000 });
@@ -39,7 +39,7 @@ for (const kind of ['node', 'python'] as const) {
 }
 
 for (const mode of ['full', 'incremental'] as const) {
-  test(`auto_vacuum ${mode} shrinks and grows`, async (t) => {
+  test(`CAP-08 auto_vacuum ${mode} shrinks and grows`, async (t) => {
     const scene = new Scene(t, { database: ['min-checkpoint-page-count: 20'] });
     const before = [`PRAGMA auto_vacuum = ${mode}`];
     const application = await scene.application({ before, rows: 2000 });
@@ -59,7 +59,7 @@ for (const mode of ['full', 'incremental'] as const) {
   });
 }
 
-test('deleted, and made again under the same name', async (t) => {
+test('CAP-15 deleted, and made again under the same name', async (t) => {
   const scene = new Scene(t);
   const first = await scene.application();
   const daemon = scene.start();
@@ -75,7 +75,7 @@ test('deleted, and made again under the same name', async (t) => {
   assert.match(daemon.log, /level=WARN msg="database files were replaced, starting over"/);
 });
 
-test('replaced by another file in one rename, the application never knew', async (t) => {
+test('CAP-15 replaced by another file in one rename, the application never knew', async (t) => {
   const scene = new Scene(t);
   const first = await scene.application();
   const path = join(scene.folder, 'other.db');
@@ -109,7 +109,7 @@ test('the WAL removed under the daemon and everybody else', async (t) => {
   await scene.converged();
 });
 
-test(`one transaction of ${LARGE_MIB} MiB, and one rolled back`, async (t) => {
+test(`CAP-13 one transaction of ${LARGE_MIB} MiB, and one rolled back`, async (t) => {
   const scene = new Scene(t, { database: ['max-sync-wal-bytes: 4194304'] });
   const application = await scene.application();
   const daemon = scene.start();
@@ -139,7 +139,7 @@ test(`one transaction of ${LARGE_MIB} MiB, and one rolled back`, async (t) => {
   scene.assertUnbroken();
 });
 
-test('a symbolic link as path: WAL beside the target, one database under both names', async (t) => {
+test('CAP-22 a symbolic link as path: WAL beside the target, one database under both names', async (t) => {
   const scene = new Scene(t);
   mkdirSync(join(scene.folder, 'real'));
   const target = join(scene.folder, 'real', 'data.db');

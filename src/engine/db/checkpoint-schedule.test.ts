@@ -4,7 +4,7 @@ import { CheckpointSchedule } from './checkpoint-schedule.ts';
 
 const THRESHOLDS = { minCheckpointPages: 100, checkpointIntervalMs: 60_000 };
 
-test('nothing is due without frames, however long it was', () => {
+test('CHK-10 nothing is due without frames, however long it was', () => {
   const schedule = new CheckpointSchedule(THRESHOLDS, 0);
   assert.equal(schedule.due(0, 1e9), false);
 });
@@ -37,7 +37,7 @@ test('an interval of 0 leaves only the size', () => {
   assert.equal(schedule.due(100, 1e12), true);
 });
 
-test('a blocked checkpoint is tried again after 1, 2, 4 … 60 s', () => {
+test('CHK-12 a blocked checkpoint is tried again after 1, 2, 4 … 60 s', () => {
   const schedule = new CheckpointSchedule(THRESHOLDS, 0);
   let now = 0;
   const waits: number[] = [];
@@ -77,7 +77,7 @@ test('a contended checkpoint may go on at once', () => {
   assert.equal(schedule.due(150, 0), true);
 });
 
-test('a WAL that cannot shrink is spoken of at 2, 10, 50 and 250 times the threshold', () => {
+test('CHK-06 a WAL that cannot shrink is spoken of at 2, 10, 50 and 250 times the threshold', () => {
   const schedule = new CheckpointSchedule(THRESHOLDS, 0);
   assert.equal(schedule.alarm(1_000_000), undefined, 'nothing was blocked');
   schedule.due(100, 0);

@@ -69,7 +69,7 @@ for (const rows of [5, 3_000]) {
   });
 }
 
-test('the WAL stays small over many checkpoints, and nothing is missed', async (t) => {
+test('CHK-06 CHK-15 the WAL stays small over many checkpoints, and nothing is missed', async (t) => {
   const bench = await openBench(t);
   const { app, checkpointer, session } = bench;
   let largest = 0;
@@ -85,7 +85,7 @@ test('the WAL stays small over many checkpoints, and nothing is missed', async (
   assert.deepEqual(wrongPages(bench), []);
 });
 
-test('a checkpoint commits nothing and changes nothing', async (t) => {
+test('CHK-02 a checkpoint commits nothing and changes nothing', async (t) => {
   const { app, checkpointer, foreign, path, session } = await openBench(t);
   app.insert(700, 1_000);
   const version = (): unknown => foreign.prepare('PRAGMA data_version').get()?.['data_version'];
@@ -116,7 +116,7 @@ for (const rows of [20, 3_000]) {
   });
 }
 
-test('another writer that keeps the lock ends a checkpoint, and nobody waits inside SQLite', async (t) => {
+test('CHK-12 another writer that keeps the lock ends a checkpoint, and nobody waits inside SQLite', async (t) => {
   const bench = await openBench(t);
   const { app, checkpointer, foreign, live, session } = bench;
   app.insert(5);
@@ -173,7 +173,7 @@ test('commits between the rounds of a checkpoint are captured', async (t) => {
   assert.deepEqual(wrongPages(bench), []);
 });
 
-test('E1 commits that slip in between a capture and the lock are captured under the lock', async (t) => {
+test('CAP-01 CHK-03 E1 commits that slip in between a capture and the lock are captured under the lock', async (t) => {
   const bench = await openBench(t);
   const { checkpointer, image, path, session } = bench;
   const stop = new SharedArrayBuffer(4);
@@ -236,7 +236,7 @@ test('E1 another program cannot empty the WAL before it was captured', async (t)
   assert.deepEqual(wrongPages(bench), []);
 });
 
-test('a WAL that was emptied after everything was captured is followed', async (t) => {
+test('CHK-04 a WAL that was emptied after everything was captured is followed', async (t) => {
   const bench = await openBench(t);
   const { app, checkpointer, live, session } = bench;
   app.insert(50, 500);

@@ -199,7 +199,7 @@ const UNPROVEN: readonly (readonly [
       }),
   ],
   [
-    'the page size was changed',
+    'CAP-21 the page size was changed',
     /^page size changed from 4096 to 1024$/,
     ({ app }) => {
       app.exec('PRAGMA journal_mode = delete; PRAGMA page_size = 1024; VACUUM');

@@ -112,7 +112,7 @@ test('checkpoints in between change nothing in what is captured', async (t) => {
   assert.deepEqual(differences(await imageOfFiles(database.files), pagesOf(path)), []);
 });
 
-test('another file under the path is noticed and written whole', async (t) => {
+test('CAP-15 another file under the path is noticed and written whole', async (t) => {
   const path = join(tempDir(t), 'app.db');
   const app = new AppDatabase(t, path);
   const { database, logger } = openDatabase(t, path, [new MemoryClient()]);
@@ -147,7 +147,7 @@ test('a WAL that vanished under us is noticed, and everything is written again',
   assert.deepEqual(differences(await imageOfFiles(database.files), pagesOf(path)), []);
 });
 
-test('E2 lost metadata: numbers go on behind the replica, and nothing is missing there', async (t) => {
+test('CAP-07 CMP-20 E2 lost metadata: numbers go on behind the replica, and nothing is missing there', async (t) => {
   const path = join(tempDir(t), 'app.db');
   const app = new AppDatabase(t, path);
   const client = new MemoryClient();
@@ -164,7 +164,7 @@ test('E2 lost metadata: numbers go on behind the replica, and nothing is missing
   assert.equal(await second.database.sync(), 3n);
 });
 
-test('capture goes on while a replica is silent, and is renumbered when it turns out to be ahead', async (t) => {
+test('CAP-23 capture goes on while a replica is silent, and is renumbered when it turns out to be ahead', async (t) => {
   const path = join(tempDir(t), 'app.db');
   const app = new AppDatabase(t, path);
   const memory = new MemoryClient();
@@ -198,7 +198,7 @@ test('capture goes on while a replica is silent, and is renumbered when it turns
 });
 
 for (const damage of ['cut', 'altered'] as const) {
-  test(`a newest file that was ${damage} is an error, or is replaced with auto-recover`, async (t) => {
+  test(`CAP-16 a newest file that was ${damage} is an error, or is replaced with auto-recover`, async (t) => {
     const path = join(tempDir(t), 'app.db');
     const app = new AppDatabase(t, path);
     const client = new MemoryClient();
@@ -230,7 +230,7 @@ for (const damage of ['cut', 'altered'] as const) {
   });
 }
 
-test('a view is the database at its position, and holds checkpoints back until it is released', async (t) => {
+test('CHK-09 a view is the database at its position, and holds checkpoints back until it is released', async (t) => {
   const path = join(tempDir(t), 'app.db');
   const app = new AppDatabase(t, path);
   const { database } = openDatabase(t, path, [new MemoryClient()], { minCheckpointPages: 5 });
@@ -283,7 +283,7 @@ test('concurrent syncs are one after another and see everything', async (t) => {
   assert.deepEqual(txids, [1n, 1n, 1n]);
 });
 
-test('E7 an idle database makes no file and no upload', async (t) => {
+test('CAP-12 CHK-10 E7 an idle database makes no file and no upload', async (t) => {
   const path = join(tempDir(t), 'app.db');
   const app = new AppDatabase(t, path);
   const client = new FaultyClient(new MemoryClient());

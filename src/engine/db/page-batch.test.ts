@@ -122,7 +122,7 @@ test('a batch holds the newest image of each page like a map', () => {
   );
 });
 
-test('a batch of 150,000 pages stays right through growth and gathering', () => {
+test('NODE-06 a batch of 150,000 pages stays right through growth and gathering', () => {
   const batch = new PageBatch(PAGE_SIZE);
   const frames = new Frames();
   const count = 150_000;

@@ -68,7 +68,7 @@ for (const [what, before] of SITUATIONS) {
   });
 }
 
-test('a full transaction taken while others commit and checkpoint is one state of the database', async (t) => {
+test('CAP-04 CHK-05 a full transaction taken while others commit and checkpoint is one state of the database', async (t) => {
   const scene = openScene(t, {
     rows: 400,
     before: (app, foreign) => {
@@ -156,7 +156,7 @@ test('a gathered batch over two generations carries the range in the newer one',
   assert.deepEqual(wrongPages(scene), []);
 });
 
-test('E4 the byte limit cuts at commits only', async (t) => {
+test('CAP-13 E4 the byte limit cuts at commits only', async (t) => {
   const scene = openScene(t);
   const { app, session } = scene;
   scene.image.apply(await session.freezeFull(WHY));
@@ -222,7 +222,7 @@ test('a restart over captured frames under custody breaks continuity', async (t)
   await assert.rejects(session.captureNow(ALL), ContinuityLost);
 });
 
-test('a shrunken database loses its last pages, and grows again without old ones', async (t) => {
+test('CAP-08 a shrunken database loses its last pages, and grows again without old ones', async (t) => {
   const scene = openScene(t, { rows: 500 });
   scene.image.apply(await scene.session.freezeFull(WHY));
   const before = scene.image.pages.length;
@@ -236,7 +236,7 @@ test('a shrunken database loses its last pages, and grows again without old ones
 });
 
 for (const mark of ['above 0', '0'] as const) {
-  test(`a view is the captured state, whatever is committed later (reader on mark ${mark})`, async (t) => {
+  test(`CAP-05 a view is the captured state, whatever is committed later (reader on mark ${mark})`, async (t) => {
     const scene = openScene(t, {
       before: (_app, foreign) => {
         if (mark === '0') foreignCheckpoint(foreign, 'PASSIVE');

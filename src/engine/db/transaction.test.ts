@@ -59,7 +59,7 @@ test('an increment holds the captured pages in ascending order', () => {
   assert.equal(transaction.full, undefined);
 });
 
-test('pages by which the database grew without a frame come from the database file', () => {
+test('CAP-02 pages by which the database grew without a frame come from the database file', () => {
   const transaction = incrementOf([2, 12], 10, 14);
   assert.deepEqual(pagesOf(transaction), [2, 11, 12, 13, 14]);
   assert.deepEqual(
@@ -72,7 +72,7 @@ test('pages above the size after a shrinking transaction are left out', () => {
   assert.deepEqual(pagesOf(incrementOf([2, 9, 12], 12, 5)), [2]);
 });
 
-test('no file holds the page of the lock bytes', () => {
+test('CAP-11 no file holds the page of the lock bytes', () => {
   assert.deepEqual(pagesOf(incrementOf([3], LOCK - 2, LOCK + 2)), [
     3,
     LOCK - 1,
@@ -147,7 +147,7 @@ test('a full transaction holds every page, from the WAL where it is there', () =
   assert.equal(transaction.gather(), false, 'most of it is in the database file');
 });
 
-test('a full transaction leaves out the page of the lock bytes only', () => {
+test('CAP-11 a full transaction leaves out the page of the lock bytes only', () => {
   const pages = pagesOf(fullOf([], LOCK + 1));
   assert.equal(pages.length, LOCK);
   assert.equal(pages.includes(LOCK), false);

@@ -58,7 +58,7 @@ test('waking before a wait ends that one, and only that one', async () => {
   assert.equal(second.over, true);
 });
 
-test('the first write to a watched file ends the wait, and the watch', async (t) => {
+test('NODE-17 the first write to a watched file ends the wait, and the watch', async (t) => {
   const clock = new FakeClock();
   const waker = new Waker(clock);
   t.after(() => waker.disarm());

@@ -115,7 +115,7 @@ test('an empty WAL and a half-written header are the end, not an error', (t) => 
   assert.deepEqual(capture.capture(batch, false), { kind: 'end', frames: 1 });
 });
 
-test('a new generation is read from its start', (t) => {
+test('CAP-03 a new generation is read from its start', (t) => {
   const { capture, write } = handMade(t);
   const batch = new PageBatch(PAGE);
   write([
@@ -177,7 +177,7 @@ test('another page size is lost', (t) => {
   });
 });
 
-test('E4 frames without a commit, with a wrong checksum or other salts do not count', (t) => {
+test('CAP-10 E4 frames without a commit, with a wrong checksum or other salts do not count', (t) => {
   const { capture, path, write } = handMade(t);
   write([
     [1, 1, 10],
@@ -209,7 +209,7 @@ test('E4 frames without a commit, with a wrong checksum or other salts do not co
   assert.deepEqual(capture.capture(fresh, false), { kind: 'end', frames: 1 }, 'other salts');
 });
 
-test('E4 an open transaction that is rolled back and overwritten leaves no trace', (t) => {
+test('CAP-10 E4 an open transaction that is rolled back and overwritten leaves no trace', (t) => {
   const { capture, write } = handMade(t);
   const batch = new PageBatch(PAGE);
   const first: Frame = [1, 1, 10];

@@ -198,7 +198,7 @@ test('a snapshot is the state at its TXID although the application goes on writi
   }
 });
 
-test('once warm, an idle database asks its replica nothing', async (t) => {
+test('CMP-16 once warm, an idle database asks its replica nothing', async (t) => {
   const b = bench(t);
   const [{ client, maintenance }] = b.remotes;
   for (let n = 0; n < 3; n++) await b.commit();
@@ -225,7 +225,7 @@ test('once warm, an idle database asks its replica nothing', async (t) => {
   assert.deepEqual(b.local(), [formatFileName(3n, 3n)]);
 });
 
-test('a lost file that is still local is uploaded again, and compaction goes on', async (t) => {
+test('CMP-21 a lost file that is still local is uploaded again, and compaction goes on', async (t) => {
   const b = bench(t);
   for (let n = 0; n < 5; n++) await b.commit();
   b.remotes[0].store.store.delete(name(0, 3));
@@ -236,7 +236,7 @@ test('a lost file that is still local is uploaded again, and compaction goes on'
   assert.deepEqual(b.logger.messages('error'), ['replica has lost files']);
 });
 
-test('a lost file that is gone everywhere is bridged by a snapshot, and compaction goes on behind it', async (t) => {
+test('CMP-21 a lost file that is gone everywhere is bridged by a snapshot, and compaction goes on behind it', async (t) => {
   const b = bench(t);
   for (let n = 0; n < 5; n++) await b.commit();
   b.remotes[0].store.store.delete(name(0, 3));
@@ -269,7 +269,7 @@ test('a file that is damaged everywhere is bridged by a snapshot', async (t) => 
   await b.converged();
 });
 
-test('a wiped replica becomes restorable again, with its restore points as far as they are local', async (t) => {
+test('CMP-19 a wiped replica becomes restorable again, with its restore points as far as they are local', async (t) => {
   const b = bench(t);
   const [remote] = b.remotes;
   for (let n = 0; n < 3; n++) await b.commit();
@@ -289,7 +289,7 @@ test('a wiped replica becomes restorable again, with its restore points as far a
   await b.converged();
 });
 
-test('a listing that is merely late is no loss', async (t) => {
+test('CMP-13 a listing that is merely late is no loss', async (t) => {
   const b = bench(t);
   const [{ client, maintenance }] = b.remotes;
   for (let n = 0; n < 2; n++) await b.commit();
@@ -321,7 +321,7 @@ test('a replica that needs files which are gone gets a snapshot and goes on behi
   assert.ok(b.logger.messages('warn').includes('local files are gone, writing a snapshot instead'));
 });
 
-test('local files stay until no replica needs them', async (t) => {
+test('CMP-10 local files stay until no replica needs them', async (t) => {
   const b = bench(t, {}, 2);
   const [first, second] = b.remotes;
   assert.ok(second !== undefined);
@@ -340,7 +340,7 @@ test('local files stay until no replica needs them', async (t) => {
   await b.converged(second);
 });
 
-test('with retention disabled nothing is deleted remotely, and local files go once', async (t) => {
+test('CMP-17 with retention disabled nothing is deleted remotely, and local files go once', async (t) => {
   const b = bench(t, { retentionEnabled: false });
   const [{ client, maintenance }] = b.remotes;
   for (let n = 0; n < 4; n++) await b.commit();
@@ -363,7 +363,7 @@ test('with retention disabled nothing is deleted remotely, and local files go on
   );
 });
 
-test('expired snapshots go, with what only they needed; a deletion that fails is done by the next pass', async (t) => {
+test('CMP-18 CMP-11 expired snapshots go, with what only they needed; a deletion that fails is done by the next pass', async (t) => {
   const b = bench(t);
   const [remote] = b.remotes;
   const { client, maintenance } = remote;

@@ -164,7 +164,7 @@ test('the number of a replaced file may be given to another database', async (t)
   assert.equal(await store.register(three.options), true);
 });
 
-test('stop brings everything into the replica and lets go; start proves continuity anew', async (t) => {
+test('CAP-20 stop brings everything into the replica and lets go; start proves continuity anew', async (t) => {
   const { store, member } = await openBench(t);
   const one = member('one.db');
   await store.register(one.options);

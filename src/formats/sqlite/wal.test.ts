@@ -202,7 +202,7 @@ describe('WAL frames', () => {
     [5, 0],
   ]);
 
-  test('sizes are exact above 4 GiB', () => {
+  test('NODE-09 sizes are exact above 4 GiB', () => {
     assert.equal(walSize(0, 4096), 32);
     assert.equal(walSize(2, 512), 32 + 2 * 536);
     assert.equal(walSize(2 ** 21, 65536), 32 + 2 ** 21 * 65560);
@@ -294,7 +294,7 @@ describe('WAL frames', () => {
     );
   });
 
-  test('every cut leaves the whole frames before it', () => {
+  test('CAP-10 every cut leaves the whole frames before it', () => {
     const wal = buildWal(FIELDS, transactions);
     for (let end = walSize(4, 512); end <= wal.length; end++) {
       const scan = scanOf(headerOf(wal));
