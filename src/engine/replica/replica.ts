@@ -338,9 +338,11 @@ export class Replica {
     if (position === undefined) return;
     if (this.#conflict !== undefined) throw this.#conflict;
     if (this.#probation && position < this.#target) await this.#watchForWriter(position, signal);
-    this.#logger.log('debug', 'replica sync', {
-      txid: { replica: formatTxid(position), db: formatTxid(this.#target) },
-    });
+    if (this.#target > 0n) {
+      this.#logger.log('debug', 'replica sync', {
+        txid: { replica: formatTxid(position), db: formatTxid(this.#target) },
+      });
+    }
     await this.uploadAgain(this.#holes, signal);
     this.#holes = [];
     let files = 0;
