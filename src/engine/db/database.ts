@@ -407,7 +407,8 @@ export class Database {
       if (capture === undefined || replica.position !== undefined) return;
       // Local files of a run that began without knowing this replica's history do not continue it.
       const unknown = !this.#heard.has(replica) && this.#startedBlank && history.lastTxid > 0n;
-      const known = this.#heard.has(replica)
+      const heard = this.#heard.has(replica) && !replica.tookOver;
+      const known = heard
         ? true
         : await replica.continues(history, await this.files.list(), signal);
       if (unknown || !known || history.lastTxid > capture.lastTxid) {

@@ -70,6 +70,8 @@ export class Replica {
   #lastBatchAt = -Infinity;
   /** Level 0 holds every TXID from here to the position, apart from what was deleted since. */
   level0From: bigint = 1n;
+  /** The lease became ours after the replica was first looked at: another process may have gone on with the same numbers. */
+  tookOver = false;
   /** Wall-clock milliseconds of the last pass that reached the end, or made progress. */
   lastSyncAt: number | undefined;
 
@@ -240,7 +242,10 @@ export class Replica {
     reconcile: (history: ReplicaHistory) => Promise<void>,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    if ((await this.client.beginWriting?.({ signal })) === true) this.forget();
+    if ((await this.client.beginWriting?.({ signal })) === true) {
+      this.forget();
+      this.tookOver = true;
+    }
     await reconcile(await this.history(signal));
   }
 
