@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { posix } from 'node:path';
 import { LitestreamError } from '../lib/errors.ts';
-import type { ReplicaLocation } from '../storage/index.ts';
+import type { NatsLocation, ReplicaLocation } from '../storage/index.ts';
 import type { ReplicaKeys } from './keys.ts';
 import { normalizePath } from './path.ts';
 import { resolveOss } from './oss-replica.ts';
@@ -168,13 +168,24 @@ function resolveWebdav(keys: ReplicaKeys): ReplicaLocation {
   };
 }
 
+/** A user without a password is a token, as NATS itself reads its URLs. */
+function natsLogin(
+  { username, password, token }: ReplicaKeys,
+  url: ParsedUrl | undefined,
+): Pick<NatsLocation, 'username' | 'password' | 'token'> {
+  const isToken = url?.password === '';
+  return {
+    username: firstText(username, isToken ? '' : url?.user),
+    password: firstText(password, url?.password),
+    token: firstText(token, isToken ? url.user : ''),
+  };
+}
+
 function resolveNats(keys: ReplicaKeys): ReplicaLocation {
   const url = optionalUrl(keys);
   const host = firstText(url?.host, '127.0.0.1:4222');
   // A URL without a path has the clean path `.`.
   const urlBucket = firstText(url?.path).replace(/^\.$/, '');
-  // As NATS itself writes it: nats://TOKEN@HOST.
-  const isToken = url !== undefined && url.password === '';
   const rootCas = keys['root-cas'] ?? [];
   const clientCert = firstText(keys['client-cert']);
   const clientKey = firstText(keys['client-key']);
@@ -191,9 +202,7 @@ function resolveNats(keys: ReplicaKeys): ReplicaLocation {
     seed: firstText(keys.seed),
     creds: firstText(keys.creds),
     nkey: firstText(keys.nkey),
-    username: firstText(keys.username, isToken ? '' : url?.user),
-    password: firstText(keys.password, url?.password),
-    token: firstText(keys.token, isToken ? url.user : ''),
+    ...natsLogin(keys, url),
     tls: (keys.tls ?? false) || rootCas.length > 0 || clientCert !== '',
     rootCas,
     clientCert,

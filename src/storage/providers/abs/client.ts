@@ -23,7 +23,6 @@ import { brokenStream, isMissingBlob } from './errors.ts';
 import { TIMESTAMP_KEY, Uploader } from './upload.ts';
 
 const LAYOUT = layoutFor('abs');
-/** What the service gives at most. */
 const PAGE_SIZE = 5000;
 const PARALLEL_HEADER_READS = 32;
 const PARALLEL_DELETES = 8;
@@ -35,6 +34,8 @@ export interface AbsReplicaOptions {
   readonly path: string;
   readonly clock: Clock;
   readonly random: () => number;
+  /** Blobs in one page of a listing. Default 5000, which is what the service gives at most. */
+  readonly pageSize?: number | undefined;
 }
 
 /** A replica in a container of Azure Blob Storage. Spec: backends 5.4. */
@@ -43,12 +44,15 @@ export class AbsReplicaClient implements ReplicaClient {
   readonly location: string;
   readonly #container: ContainerClient;
   readonly #path: string;
+  readonly #pageSize: number;
   readonly #clock: Clock;
   readonly #closing = new AbortController();
   readonly #attempts: Attempts;
   readonly #uploader: Uploader;
 
-  constructor({ container, address, path, clock, random }: AbsReplicaOptions) {
+  constructor(options: AbsReplicaOptions) {
+    const { container, address, path, clock, random, pageSize = PAGE_SIZE } = options;
+    this.#pageSize = pageSize;
     this.#container = container;
     this.#path = path;
     this.#clock = clock;
@@ -188,7 +192,7 @@ export class AbsReplicaClient implements ReplicaClient {
         this.#container
           .listBlobsFlat({ prefix, includeMetadata: true, abortSignal })
           .byPage({
-            maxPageSize: PAGE_SIZE,
+            maxPageSize: this.#pageSize,
             ...(token !== undefined && { continuationToken: token }),
           })
           .next(),
