@@ -15,6 +15,7 @@ export class Forwarder {
   #stalled = false;
   /** Bytes until everything is cut. */
   #fuse = Infinity;
+  #nextFuse = Infinity;
   readonly #sockets = new Set<Socket>();
 
   private constructor(port: number, upstream: number) {
@@ -39,9 +40,16 @@ export class Forwarder {
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
 
-  /** {@link cut}, once so many more bytes have passed, both directions together. */
+  /** {@link cut}, once so many more bytes have passed, both directions together. `Infinity` for never. */
   cutAfter(bytes: number): void {
     this.#fuse = bytes;
+    this.#nextFuse = Infinity;
+  }
+
+  /** {@link cutAfter}, again and again. */
+  cutEvery(bytes: number): void {
+    this.#fuse = bytes;
+    this.#nextFuse = bytes;
   }
 
   /** From now on not a byte passes, in connections old and new: a network that swallows everything. */
@@ -113,7 +121,7 @@ export class Forwarder {
     this.bytes += chunk.length;
     this.#fuse -= chunk.length;
     if (this.#fuse <= 0) {
-      this.#fuse = Infinity;
+      this.#fuse = this.#nextFuse;
       this.cut();
       return;
     }

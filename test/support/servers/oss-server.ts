@@ -65,6 +65,12 @@ export class OssServer {
   /** In front of the server; clients use its port. */
   proxy!: FaultProxy;
   readonly #options: OssServerOptions;
+  readonly #server = createServer((request, response) => {
+    this.#serve(request, response).catch((error: unknown) => {
+      response.destroy(error instanceof Error ? error : undefined);
+    });
+  });
+  #port = 0;
   #uploadCount = 0;
 
   private constructor(options: OssServerOptions) {
@@ -73,25 +79,36 @@ export class OssServer {
 
   static async start(scope: Scope, options: OssServerOptions = {}): Promise<OssServer> {
     const store = new OssServer(options);
-    const server = createServer((request, response) => {
-      store.#serve(request, response).catch((error: unknown) => {
-        response.destroy(error instanceof Error ? error : undefined);
-      });
-    });
-    await new Promise<void>((resolve) => {
-      server.listen(0, '127.0.0.1', resolve);
-    });
-    scope.after(
-      () =>
-        new Promise((resolve) => {
-          server.close(resolve);
-          server.closeAllConnections();
-        }),
-    );
-    const address = server.address();
-    const port = typeof address === 'object' && address !== null ? address.port : 0;
-    store.proxy = await FaultProxy.start(scope, port);
+    await store.start();
+    scope.after(() => store.kill());
+    store.proxy = await FaultProxy.start(scope, store.#port);
     return store;
+  }
+
+  /** Listens again, on the same port with the same objects. */
+  async start(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#server.listen(this.#port, '127.0.0.1', resolve);
+    });
+    const address = this.#server.address();
+    this.#port = typeof address === 'object' && address !== null ? address.port : 0;
+  }
+
+  /** Breaks all connections and listens no more. */
+  async kill(): Promise<void> {
+    await new Promise((resolve) => {
+      this.#server.close(resolve);
+      this.#server.closeAllConnections();
+    });
+  }
+
+  /** Accepts everything and answers nothing. */
+  pause(): void {
+    this.proxy.fault = () => ({ kind: 'silence' });
+  }
+
+  resume(): void {
+    this.proxy.fault = undefined;
   }
 
   /** `http://127.0.0.1:PORT`: an address, so that clients name the bucket in the path. */
@@ -152,7 +169,9 @@ export class OssServer {
     if (headers['x-oss-security-token'] !== this.#options.token) {
       return failure(403, 'InvalidSecurityToken');
     }
-    if (headers['transfer-encoding'] !== undefined) return failure(411, 'MissingContentLength');
+    if (wire.method === 'PUT' && headers['content-length'] === undefined) {
+      return failure(411, 'MissingContentLength');
+    }
     const scope = `${day}/${region}/oss/aliyun_v4_request`;
     const expected = signatureOf(wire, { date, scope, secret: this.accessKeySecret });
     return expected === signature ? undefined : failure(403, 'SignatureDoesNotMatch');

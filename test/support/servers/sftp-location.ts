@@ -3,7 +3,7 @@ import type { SftpServer } from './sshd.ts';
 
 /** A replica on this server, with a login by key and the host's first key pinned. */
 export function sftpLocation(
-  server: SftpServer,
+  server: Pick<SftpServer, 'port' | 'user' | 'keyPath' | 'hostKeys' | 'root'>,
   changes: Partial<SftpLocation> = {},
 ): SftpLocation {
   return {

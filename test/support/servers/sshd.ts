@@ -102,7 +102,8 @@ function configuration(
     'PasswordAuthentication no',
     'KbdInteractiveAuthentication no',
     'PermitRootLogin yes',
-    'Subsystem sftp internal-sftp',
+    // The one setting that may not be given twice.
+    ...(more.some((line) => line.startsWith('Subsystem')) ? [] : ['Subsystem sftp internal-sftp']),
     'MaxStartups 100',
     '',
   ].join('\n');

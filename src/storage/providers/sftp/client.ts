@@ -81,7 +81,7 @@ export class SftpReplicaClient implements ReplicaClient {
   ): AsyncGenerator<FileInfo, void, undefined> {
     throwIfAborted(signal);
     const directory = this.#directory(level);
-    const entries = await this.#run((files) => listFolder(files, directory, signal), signal);
+    const entries = await this.#run((files) => listFolder(files, directory), signal);
     const now = this.#clock.now();
     for (const { name, modifiedAt } of entries)
       this.#temporaries.notice(directory, name, now - modifiedAt);
@@ -114,7 +114,7 @@ export class SftpReplicaClient implements ReplicaClient {
     throwIfAborted(signal);
     const root = joinPath(this.#root, folder);
     const objects = await this.#run(
-      (files) => named(`cannot read directory "${root}"`, root, walk(files, root, signal)),
+      (files) => named(`cannot read directory "${root}"`, root, walk(files, root)),
       signal,
     );
     for (const { path, size, modifiedAt } of objects) {
@@ -147,9 +147,7 @@ export class SftpReplicaClient implements ReplicaClient {
       const paths = keys.slice(at, at + PARALLEL_DELETES).map((key) => this.#path(key));
       await this.#run(async (files) => {
         await Promise.all(
-          paths.map((path) =>
-            named(`cannot delete ltx file "${path}"`, path, files.remove(path, signal)),
-          ),
+          paths.map((path) => named(`cannot delete ltx file "${path}"`, path, files.remove(path))),
         );
       }, signal);
     }
@@ -163,7 +161,7 @@ export class SftpReplicaClient implements ReplicaClient {
     for (const name of roots) {
       const path = joinPath(this.#root, name);
       await this.#run(
-        (files) => named(`cannot delete "${path}"`, path, removeTree(files, path, signal)),
+        (files) => named(`cannot delete "${path}"`, path, removeTree(files, path)),
         signal,
       );
     }
@@ -186,7 +184,10 @@ export class SftpReplicaClient implements ReplicaClient {
     operation: (files: RemoteFiles) => Promise<T>,
     signal: AbortSignal | undefined,
   ): Promise<T> {
-    return this.#session.run((connection) => operation(new RemoteFiles(connection)), signal);
+    return this.#session.run(
+      (connection) => operation(new RemoteFiles(connection, signal)),
+      signal,
+    );
   }
 
   /** A link in place of a file counts as what it leads to. */
@@ -198,7 +199,7 @@ export class SftpReplicaClient implements ReplicaClient {
     if (entry.kind !== 'link') return Promise.resolve(entry);
     const path = posix.join(directory, entry.name);
     return this.#run(
-      async (files) => (await named(`stat ${path}`, path, files.stat(path, signal))) ?? entry,
+      async (files) => (await named(`stat ${path}`, path, files.stat(path))) ?? entry,
       signal,
     );
   }
@@ -211,7 +212,7 @@ export class SftpReplicaClient implements ReplicaClient {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     throwIfAborted(signal);
     const { files, handle } = await this.#run(async (remote) => {
-      const opened = await named(what, path, remote.open(path, 'r', signal));
+      const opened = await named(what, path, remote.open(path, 'r'));
       return { files: remote, handle: opened };
     }, signal);
     try {
@@ -219,8 +220,8 @@ export class SftpReplicaClient implements ReplicaClient {
     } catch (error) {
       throw storageError(what, path, error);
     } finally {
-      // Requests are answered in order: this waits for none of the reads. What fails here has failed before.
-      files.close(handle).catch(() => undefined);
+      // Nobody has to wait for this. What could go wrong has gone wrong before.
+      files.untilDone.close(handle).catch(() => undefined);
     }
   }
 
@@ -267,7 +268,8 @@ export class SftpReplicaClient implements ReplicaClient {
       createdAt = await upload({ files, handle, path: temporary, concurrent }, source, signal);
       seconds = Math.floor(createdAt / 1000);
     } catch (error) {
-      await files.close(handle).catch(() => undefined);
+      // Answered before the file is removed: a server works in order.
+      files.untilDone.close(handle).catch(() => undefined);
       throw error;
     }
     // In order on one channel: the times, then both durable, then closed; one round trip.
@@ -297,7 +299,7 @@ export class SftpReplicaClient implements ReplicaClient {
       this.#temporaries.leave(directory, temporary);
       return;
     }
-    const removed = files.remove(temporary).then(
+    const removed = files.untilDone.remove(temporary).then(
       () => true,
       () => false,
     );
@@ -345,13 +347,9 @@ export class SftpReplicaClient implements ReplicaClient {
   }
 }
 
-async function listFolder(
-  files: RemoteFiles,
-  path: string,
-  signal: AbortSignal | undefined,
-): Promise<readonly RemoteEntry[]> {
+async function listFolder(files: RemoteFiles, path: string): Promise<readonly RemoteEntry[]> {
   try {
-    return await files.list(path, signal);
+    return await files.list(path);
   } catch (error) {
     if (hasStatus(error, STATUS.noSuchFile)) return [];
     throw storageError(`cannot read directory "${path}"`, path, error);

@@ -5,7 +5,7 @@ import type { AnyAuthMethod, Client, SFTPWrapper } from 'ssh2';
 import { errorMessage, LitestreamError } from '../../../lib/errors.ts';
 import { osErrorCode, osErrorText } from '../../../lib/os-error.ts';
 import type { Logger } from '../../../telemetry/index.ts';
-import { algorithmsFor, formatHostKey } from './host-key.ts';
+import { algorithmsFor, formatHostKey, keyType, type PinnedKey } from './host-key.ts';
 import { hostOf, type SftpSettings } from './settings.ts';
 
 /** An open SFTP channel and the connection it runs over. */
@@ -35,13 +35,30 @@ const KEEP_ALIVE_MISSES_MAX = 3;
  */
 export async function connect(library: typeof ssh2, ports: ConnectPorts): Promise<SftpChannel> {
   const methods = await authMethods(library, ports.settings);
-  return new Handshake(library, ports, methods).run();
+  for (let pins = ports.settings.hostKeys; ;) {
+    const handshake = new Handshake(library, ports, { methods, pins });
+    try {
+      return await handshake.run();
+    } catch (error) {
+      // The server shows one of its keys. Another pinned kind may be the one.
+      const rest = pins.filter(({ type }) => type !== handshake.refusedType);
+      if (handshake.refusedType === undefined || rest.length === 0) throw error;
+      pins = rest;
+    }
+  }
+}
+
+/** What one attempt goes by. */
+interface Credentials {
+  readonly methods: readonly AnyAuthMethod[];
+  /** Keys of the server; empty = any. */
+  readonly pins: readonly PinnedKey[];
 }
 
 class Handshake {
   readonly #ports: ConnectPorts;
   readonly #client: Client;
-  readonly #methods: readonly AnyAuthMethod[];
+  readonly #credentials: Credentials;
   /** Names of the methods that were tried, as the reference gives them. */
   readonly #tried: string[] = [];
   #at = 0;
@@ -49,15 +66,21 @@ class Handshake {
   #refusedKey: Buffer | undefined;
   #agentError: Error | undefined;
 
-  constructor(library: typeof ssh2, ports: ConnectPorts, methods: readonly AnyAuthMethod[]) {
+  constructor(library: typeof ssh2, ports: ConnectPorts, credentials: Credentials) {
     this.#ports = ports;
     this.#client = new library.Client();
-    this.#methods = methods;
+    this.#credentials = credentials;
+  }
+
+  /** Kind of the key that was refused. */
+  get refusedType(): string | undefined {
+    return this.#refusedKey && keyType(this.#refusedKey);
   }
 
   run(): Promise<SftpChannel> {
     const { settings, signal, logger } = this.#ports;
-    const { host, port, user, hostKeys } = settings;
+    const { host, port, user } = settings;
+    const { pins } = this.#credentials;
     const client = this.#client;
     const socket = connectSocket({ host, port, noDelay: true });
     return new Promise((resolve, reject) => {
@@ -100,7 +123,7 @@ class Handshake {
           else next(method);
         },
         hostVerifier: (key: Buffer) => this.#verify(key),
-        ...(hostKeys.length > 0 && { algorithms: { serverHostKey: algorithmsFor(hostKeys) } }),
+        ...(pins.length > 0 && { algorithms: { serverHostKey: algorithmsFor(pins) } }),
         keepaliveInterval: KEEP_ALIVE_MS,
         keepaliveCountMax: KEEP_ALIVE_MISSES_MAX,
         readyTimeout: 0, // the signal bounds it, the SFTP channel included
@@ -109,12 +132,12 @@ class Handshake {
   }
 
   #verify(key: Buffer): boolean {
-    const { hostKeys } = this.#ports.settings;
-    if (hostKeys.length === 0) {
+    const { pins } = this.#credentials;
+    if (pins.length === 0) {
       this.#ports.onUnverified(formatHostKey(key));
       return true;
     }
-    if (hostKeys.some(({ blob }) => blob.equals(key))) return true;
+    if (pins.some(({ blob }) => blob.equals(key))) return true;
     this.#refusedKey = key;
     return false;
   }
@@ -122,7 +145,7 @@ class Handshake {
   /** The next method that the server accepts; undefined when all have failed. */
   #nextMethod(accepted: readonly string[] | null): AnyAuthMethod | undefined {
     for (;;) {
-      const method = this.#methods[this.#at];
+      const method = this.#credentials.methods[this.#at];
       if (method === undefined) return undefined;
       this.#at += 1;
       const name = method.type === 'agent' ? 'publickey' : method.type;

@@ -50,7 +50,7 @@ function parseLine(line: string): PinnedKey {
   const blob = Buffer.from(base64, 'base64');
   // Base64 decoding skips what it does not know.
   if (base64 === '' || blob.toString('base64') !== base64) throw refused('not base64', line);
-  if (typeOf(blob) !== type) throw refused('the key is of another type', line);
+  if (keyType(blob) !== type) throw refused('the key is of another type', line);
   return { type, blob };
 }
 
@@ -62,7 +62,7 @@ function refused(reason: string, line: string): LitestreamError {
 }
 
 /** The type that a key on the wire begins with. */
-function typeOf(blob: Buffer): string {
+export function keyType(blob: Buffer): string {
   if (blob.length < 4) return '';
   return blob.subarray(4, 4 + blob.readUInt32BE(0)).toString('latin1');
 }
@@ -74,5 +74,5 @@ export function algorithmsFor(keys: readonly PinnedKey[]): HostKeyAlgorithm[] {
 
 /** A key from the wire as a line for a configuration. */
 export function formatHostKey(blob: Buffer): string {
-  return `${typeOf(blob)} ${blob.toString('base64')}`;
+  return `${keyType(blob)} ${blob.toString('base64')}`;
 }

@@ -13,3 +13,5 @@ export function createSftpClient(
 ): ReplicaClient {
   return new SftpReplicaClient(location, options);
 }
+
+export { SftpReplicaClient, type SftpReplicaOptions };

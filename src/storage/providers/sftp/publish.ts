@@ -4,7 +4,7 @@ import type { RemoteFiles } from './remote-files.ts';
 
 /** Gives a complete temporary file its name. */
 export interface Publication {
-  readonly files: RemoteFiles;
+  readonly files: Pick<RemoteFiles, 'remove' | 'rename' | 'replace' | 'stat'>;
   readonly temporary: string;
   readonly path: string;
 }

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import { LitestreamError } from '../../../lib/errors.ts';
 import type { SftpLocation } from '../../locations.ts';
 import { parseHostKeys, type PinnedKey } from './host-key.ts';
@@ -41,7 +42,7 @@ export function sftpSettings(
 function splitHost(text: string): { host: string; port: number } {
   const found = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text);
   if (found === null) {
-    if (/^[0-9a-f:.]+$/i.test(text)) return { host: text, port: DEFAULT_PORT };
+    if (isIPv6(text)) return { host: text, port: DEFAULT_PORT };
     throw badHost(text);
   }
   const [, bracketed, plain = '', digits] = found;

@@ -24,14 +24,14 @@ export async function* download(
   handle: Buffer,
   { offset, size, signal }: Range,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const fileSize = size === 0 ? (await files.fileStat(handle, signal)).size : Infinity;
+  const fileSize = size === 0 ? (await files.fileStat(handle)).size : Infinity;
   const end = Math.min(fileSize, size === 0 ? Infinity : offset + size);
   const window: { readonly wanted: number; readonly bytes: Promise<Uint8Array> }[] = [];
   let position = offset;
   for (;;) {
     while (position < end && window.length < WINDOW) {
       const wanted = Math.min(PIECE_SIZE, end - position);
-      const bytes = files.read(handle, position, wanted, signal);
+      const bytes = files.read(handle, position, wanted);
       bytes.catch(() => {
         // Reported when its turn comes, unless the reader has left.
       });
@@ -68,7 +68,7 @@ export async function upload(
   source: WriteSource,
   signal: AbortSignal | undefined,
 ): Promise<number> {
-  const writer = new PieceWriter(target, signal);
+  const writer = new PieceWriter(target);
   try {
     for await (const chunk of abortable(source.stream(signal), signal)) await writer.take(chunk);
     await writer.finish();
@@ -92,7 +92,6 @@ class PieceWriter {
   /** Bytes that were taken. */
   size = 0;
   readonly #target: UploadTarget;
-  readonly #signal: AbortSignal | undefined;
   readonly #limit: number;
   readonly #underWay = new Set<Promise<void>>();
   #failure: { readonly error: unknown } | undefined;
@@ -101,9 +100,8 @@ class PieceWriter {
   #restSize = 0;
   #position = 0;
 
-  constructor(target: UploadTarget, signal: AbortSignal | undefined) {
+  constructor(target: UploadTarget) {
     this.#target = target;
-    this.#signal = signal;
     this.#limit = target.concurrent ? WINDOW : 1;
   }
 
@@ -151,7 +149,7 @@ class PieceWriter {
     while (this.#underWay.size >= this.#limit) await Promise.race(this.#underWay);
     if (this.#failure !== undefined) throw this.#failure.error;
     const { files, handle } = this.#target;
-    const work = files.write(handle, bytes, this.#position, this.#signal).then(
+    const work = files.write(handle, bytes, this.#position).then(
       () => {
         this.#underWay.delete(work);
       },

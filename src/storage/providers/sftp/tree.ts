@@ -12,16 +12,12 @@ export interface TreeFile {
 }
 
 /** All files below a folder; none if it does not exist. */
-export async function walk(
-  files: RemoteFiles,
-  root: string,
-  signal: AbortSignal | undefined,
-): Promise<TreeFile[]> {
+export async function walk(files: RemoteFiles, root: string): Promise<TreeFile[]> {
   const found: TreeFile[] = [];
   const enter = async (below: string, depth: number): Promise<void> => {
-    for (const entry of await entriesOf(files, join(root, below), signal)) {
+    for (const entry of await entriesOf(files, join(root, below))) {
       const path = join(below, entry.name);
-      const { kind, size, modifiedAt } = await resolve(files, join(root, path), entry, signal);
+      const { kind, size, modifiedAt } = await resolve(files, join(root, path), entry);
       if (kind === 'file') found.push({ path, size, modifiedAt });
       if (kind === 'directory' && depth < DEPTH_MAX) await enter(path, depth + 1);
     }
@@ -31,25 +27,17 @@ export async function walk(
 }
 
 /** Removes a folder and all below it: files first, then folders, deepest first. Links are removed, never followed. */
-export async function removeTree(
-  files: RemoteFiles,
-  root: string,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  for (const { name, kind } of await entriesOf(files, root, signal)) {
+export async function removeTree(files: RemoteFiles, root: string): Promise<void> {
+  for (const { name, kind } of await entriesOf(files, root)) {
     const path = join(root, name);
-    await (kind === 'directory' ? removeTree(files, path, signal) : files.remove(path, signal));
+    await (kind === 'directory' ? removeTree(files, path) : files.remove(path));
   }
-  await files.removeDirectory(root, signal);
+  await files.removeDirectory(root);
 }
 
-async function entriesOf(
-  files: RemoteFiles,
-  path: string,
-  signal: AbortSignal | undefined,
-): Promise<readonly RemoteEntry[]> {
+async function entriesOf(files: RemoteFiles, path: string): Promise<readonly RemoteEntry[]> {
   try {
-    return await files.list(path, signal);
+    return await files.list(path);
   } catch (error) {
     if (hasStatus(error, STATUS.noSuchFile)) return [];
     throw error;
@@ -60,9 +48,8 @@ async function resolve(
   files: RemoteFiles,
   path: string,
   entry: RemoteEntry,
-  signal: AbortSignal | undefined,
 ): Promise<Omit<RemoteEntry, 'name'>> {
-  return entry.kind === 'link' ? ((await files.stat(path, signal)) ?? entry) : entry;
+  return entry.kind === 'link' ? ((await files.stat(path)) ?? entry) : entry;
 }
 
 function join(folder: string, name: string): string {
