@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import {
   type DatabaseConfig,
   normalizePath,
@@ -14,9 +15,50 @@ export interface FoundDirectory {
   readonly watch: boolean;
 }
 
+/** A folder to be watched, and what was found in it. */
+export interface WatchedDirectory {
+  readonly entry: DatabaseConfig;
+  readonly known: readonly string[];
+}
+
+/** A database that a folder entry found and that has a `path` entry of its own, which counts. */
+export interface ShadowedDatabase {
+  /** Under its name in the folder. */
+  readonly path: string;
+  readonly dir: string;
+  /** Path of the entry that counts: the same, or another name of the file. */
+  readonly listed: string;
+}
+
 export interface ResolvedDatabases {
   readonly databases: readonly ResolvedDatabase[];
   readonly directories: readonly FoundDirectory[];
+  readonly watched: readonly WatchedDirectory[];
+  readonly shadowed: readonly ShadowedDatabase[];
+}
+
+/** What tells files apart, whatever their names; undefined if nothing is there. */
+async function fileKey(path: string): Promise<string | undefined> {
+  try {
+    const { dev, ino } = await stat(path, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The `path` entries, by path and by file. */
+async function listedFiles(
+  entries: readonly DatabaseConfig[],
+): Promise<(path: string) => Promise<string | undefined>> {
+  const paths = entries.flatMap(({ dir, path }) => (dir === '' ? [path] : []));
+  const owners = new Map<string, string>();
+  for (const path of entries.some(({ dir }) => dir !== '') ? paths : []) {
+    owners.set(path, path);
+    const key = await fileKey(path);
+    if (key !== undefined) owners.set(key, path);
+  }
+  return async (path) => owners.get(path) ?? owners.get((await fileKey(path)) ?? '');
 }
 
 function metaPathCollision(a: string, b: string, metaPath: string): LitestreamError {
@@ -38,7 +80,8 @@ function resolveFound(database: DatabaseConfig, usedBy: number | undefined): Res
 }
 
 /**
- * Resolves every entry of the configuration; folders are searched.
+ * Resolves every entry of the configuration; folders are searched. Of a file that a `path` entry and a folder entry reach, the `path`
+ * entry counts. Spec: failures OPS-20.
  *
  * @throws LitestreamError `ERR_CONFIG`: a bad replica, a folder without databases, or two databases with one file or one
  *   metadata folder.
@@ -48,6 +91,9 @@ export async function resolveDatabases(
 ): Promise<ResolvedDatabases> {
   const databases: ResolvedDatabase[] = [];
   const directories: FoundDirectory[] = [];
+  const watched: WatchedDirectory[] = [];
+  const shadowed: ShadowedDatabase[] = [];
+  const listedAs = await listedFiles(entries);
   const metaPaths = new Map<string, string>();
   const numbers = new Map<string, number>();
   const add = (database: ResolvedDatabase, number: number): void => {
@@ -63,12 +109,24 @@ export async function resolveDatabases(
       add(resolveDatabase(entry), index + 1);
       continue;
     }
+    const dir = normalizePath(entry.dir);
+    const known: string[] = [];
     const found = await findDatabases(entry);
-    for (const file of found) add(resolveFound(file, numbers.get(file.path)), index + 1);
+    for (const file of found) {
+      const { path } = file;
+      const listed = await listedAs(path);
+      if (listed !== undefined) {
+        shadowed.push({ path, dir, listed });
+        continue;
+      }
+      add(resolveFound(file, numbers.get(path)), index + 1);
+      known.push(path);
+    }
     const { watch } = entry;
-    directories.push({ dir: normalizePath(entry.dir), count: found.length, watch });
+    directories.push({ dir, count: found.length, watch });
+    if (watch) watched.push({ entry, known });
   }
-  return { databases, directories };
+  return { databases, directories, watched, shadowed };
 }
 
 /** Pairs of databases that are configured to write to one place. */

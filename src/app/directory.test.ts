@@ -84,8 +84,30 @@ test('folders without databases, missing folders and files of another entry are 
     `failed to scan directory ${folder}: syntax error in pattern`,
   );
   await refused(
-    `{path: ${folder}/a.db, replica: {path: /q}}, {dir: ${folder}, pattern: 'a.db', replica: {path: /r}}`,
+    `{dir: ${folder}, pattern: 'a.db', replica: {path: /q}}, {dir: ${folder}, pattern: 'a.db', replica: {path: /r}}`,
     `failed to create DB for ${folder}/a.db: already used by database config #1`,
+  );
+});
+
+test('OPS-20 a file that a path entry lists under any name is not found in a folder once more', async (context) => {
+  const folder = tenants(context);
+  symlinkSync(join(folder, 'b.db'), join(folder, 'named.sqlite'));
+  const text = `dbs: [
+    {dir: ${folder}, pattern: '[ab].db', watch: yes, replica: {path: /r}},
+    {path: ${folder}/a.db, replica: {path: /q}}, {path: ${folder}/named.sqlite, replica: {path: /s}}]`;
+  const { config } = parseConfig(text, options);
+  const { databases, shadowed, watched } = await resolveDatabases(config.databases);
+  assert.deepEqual(
+    databases.map(({ path }) => path),
+    [`${folder}/a.db`, `${folder}/named.sqlite`],
+  );
+  assert.deepEqual(shadowed, [
+    { path: `${folder}/a.db`, dir: folder, listed: `${folder}/a.db` },
+    { path: `${folder}/b.db`, dir: folder, listed: `${folder}/named.sqlite` },
+  ]);
+  assert.deepEqual(
+    watched.map(({ known }) => known),
+    [[]],
   );
 });
 

@@ -8,7 +8,7 @@ import { compileGlob } from './glob.ts';
 const SQLITE_MAGIC = 'SQLite format 3\0';
 
 /** True if a file starts like a SQLite database; false if it is short or cannot be read. */
-async function isSqliteFile(path: string): Promise<boolean> {
+export async function isSqliteFile(path: string): Promise<boolean> {
   try {
     if (!(await stat(path)).isFile()) return false;
     const file = await open(path, 'r');
@@ -115,16 +115,24 @@ export async function findDatabases(entry: DatabaseConfig): Promise<DatabaseConf
       `no SQLite databases found in directory ${folder} with pattern ${entry.pattern}`,
     );
   }
-  return files.map((path) => {
-    const relativePath = relative(folder, path).split(sep).join('/');
-    return {
-      ...entry,
-      path,
-      dir: '',
-      metaDir: '',
-      metaPath: metaPathBelow(entry, relativePath),
-      replica: entry.replica && replicaBelow(entry.replica, relativePath),
-      replicas: entry.replicas.map((keys) => replicaBelow(keys, relativePath)),
-    };
-  });
+  return files.map((path) => databaseBelow(entry, path));
+}
+
+/**
+ * The entry that one file of a folder stands for.
+ *
+ * @param path - absolute, below the folder.
+ * @throws LitestreamError `ERR_CONFIG`
+ */
+export function databaseBelow(entry: DatabaseConfig, path: string): DatabaseConfig {
+  const relativePath = relative(normalizePath(entry.dir), path).split(sep).join('/');
+  return {
+    ...entry,
+    path,
+    dir: '',
+    metaDir: '',
+    metaPath: metaPathBelow(entry, relativePath),
+    replica: entry.replica && replicaBelow(entry.replica, relativePath),
+    replicas: entry.replicas.map((keys) => replicaBelow(keys, relativePath)),
+  };
 }

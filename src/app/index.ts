@@ -1,3 +1,4 @@
+import type { DirectoryMonitor, DirectoryMonitorInit } from './directory-monitor.ts';
 import type { Config, ResolvedDatabase } from '../config/index.ts';
 import type { DatabaseOptions, Store } from '../engine/index.ts';
 import type { StorePorts, StoreSettings } from './store.ts';
@@ -7,7 +8,10 @@ export {
   type ResolvedDatabases,
   resolveDatabases,
   sharedLocations,
+  type ShadowedDatabase,
+  type WatchedDirectory,
 } from './databases.ts';
+export type { DirectoryMonitor, DirectoryMonitorInit } from './directory-monitor.ts';
 export { type ClientPorts, createReplicaClient } from './replica-client.ts';
 export type { StorePorts, StoreSettings } from './store.ts';
 
@@ -37,4 +41,14 @@ export async function createDatabaseOptions(
 ): Promise<DatabaseOptions> {
   const store = await import('./store.ts');
   return store.createDatabaseOptions(database, ports);
+}
+
+/**
+ * Keeps the databases of a watched folder registered.
+ *
+ * @throws LitestreamError prefixed `start directory monitor for <dir>: `
+ */
+export async function startDirectoryMonitor(init: DirectoryMonitorInit): Promise<DirectoryMonitor> {
+  const monitor = await import('./directory-monitor.ts');
+  return monitor.startDirectoryMonitor(init);
 }

@@ -1,6 +1,17 @@
 import process from 'node:process';
-import { createDatabaseOptions, type StorePorts } from '../../app/index.ts';
-import { type Config, normalizePath, registeredDatabase } from '../../config/index.ts';
+import {
+  createDatabaseOptions,
+  type DirectoryMonitor,
+  startDirectoryMonitor,
+  type StorePorts,
+  type WatchedDirectory,
+} from '../../app/index.ts';
+import {
+  type Config,
+  normalizePath,
+  registeredDatabase,
+  resolveDatabase,
+} from '../../config/index.ts';
 import type { Store } from '../../engine/index.ts';
 import { errorMessage } from '../../lib/errors.ts';
 import { packageVersion } from '../../lib/version.ts';
@@ -17,6 +28,7 @@ export interface ServicesInit {
 /** What changes the set of databases while they are replicated: the control socket and watched folders. */
 export class Services {
   readonly #init: ServicesInit;
+  readonly #monitors: DirectoryMonitor[] = [];
   #control: ControlServer | undefined;
 
   constructor(init: ServicesInit) {
@@ -52,8 +64,25 @@ export class Services {
     }
   }
 
+  /** Watches folders. @throws LitestreamError prefixed `start directory monitor for <dir>: ` */
+  async watch(store: Store, directories: readonly WatchedDirectory[]): Promise<void> {
+    const { io, ports } = this.#init;
+    for (const { entry, known } of directories) {
+      const monitor = await startDirectoryMonitor({
+        entry,
+        known,
+        store,
+        clock: io.clock,
+        logger: ports.logger,
+        createDatabase: (database) => createDatabaseOptions(resolveDatabase(database), ports),
+      });
+      this.#monitors.push(monitor);
+    }
+  }
+
   /** Ends everything, before the databases are closed. Never throws. */
   async close(): Promise<void> {
+    for (const monitor of this.#monitors) await monitor.close();
     await this.#control?.close();
   }
 }

@@ -48,7 +48,6 @@ const RETENTION_HINT =
 function idleKeys(config: Config): string[] {
   const keys: readonly (readonly [key: string, used: boolean])[] = [
     ['mcp-addr', config.mcpAddr !== ''],
-    ['dbs[].watch', config.databases.some(({ watch }) => watch)],
   ];
   return keys.filter(([, used]) => used).map(([key]) => key);
 }
@@ -224,9 +223,16 @@ export async function start(context: StartContext): Promise<Store> {
     if (wanted && database.path !== '') await restoreMissing(database, context);
     throwIfAborted(signal);
   }
-  const { databases, directories } = await resolveDatabases(config.databases);
+  const { databases, directories, shadowed, watched } = await resolveDatabases(config.databases);
   for (const { dir, count, watch } of directories) {
     logger.log('info', 'found databases in directory', { dir, count, watch });
+  }
+  for (const { path, dir, listed } of shadowed) {
+    logger.log('warn', 'database has an entry of its own, its directory entry is ignored', {
+      path,
+      dir,
+      entry: listed,
+    });
   }
   warnAbout(databases, context);
   await refuseFolders(databases, context);
@@ -236,6 +242,7 @@ export async function start(context: StartContext): Promise<Store> {
     logger.log('warn', message, { hint: RETENTION_HINT });
   }
   await services.startControl(store);
+  await services.watch(store, watched);
   logDatabases(databases, logger);
   checkAddress(config.addr);
   await context.observability.watch(store);

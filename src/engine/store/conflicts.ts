@@ -42,6 +42,14 @@ export class Claims {
     return found;
   }
 
+  /** Whose file is under a path, whatever its name is there; undefined if it is nobody's, or nothing is there. */
+  ownerOf(path: string): string | undefined {
+    for (const missing of this.#missing) this.#claimFile(missing);
+    const key = fileKey(path);
+    const owner = key === undefined ? undefined : this.#owners.get(key);
+    return owner !== undefined && fileKey(owner) === key ? owner : undefined;
+  }
+
   /** Gives back what a database has claimed. */
   release(path: string): void {
     this.#missing.delete(path);

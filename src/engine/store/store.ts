@@ -230,6 +230,16 @@ export class Store {
   }
 
   /**
+   * The database that has the file under a path, by this name or another one; also one that is being closed. Nobody else in this
+   * process may open such a file: closing it again would drop SQLite's locks.
+   *
+   * @throws LitestreamError `ERR_IO` if the path cannot be looked at
+   */
+  ownerOf(path: string): string | undefined {
+    return this.#claims.ownerOf(path);
+  }
+
+  /**
    * Adds a database and starts it; its file need not exist. Takes charge of the clients in any case.
    *
    * @returns false if the path is registered already, whatever its replicas are
