@@ -1,6 +1,7 @@
 import type { ControlServer, ControlServerInit } from './control/control-server.ts';
 import type { MetricsServer, MetricsServerInit } from './listener/metrics-server.ts';
 import type { PrometheusMetrics, PrometheusMetricsInit } from './metrics/prometheus.ts';
+import type { ProfilesInit } from './profiles/handler.ts';
 
 export type { ControlServer, ControlServerInit } from './control/control-server.ts';
 export { Heartbeat, type HeartbeatInit } from './heartbeat/heartbeat.ts';
@@ -24,10 +25,11 @@ export async function createPrometheusMetrics(
  * @throws LitestreamError `ERR_IO`, `ERR_CONFIG`: `listen tcp …`
  */
 export async function startMetricsServer(
-  init: MetricsServerInit,
+  init: Omit<MetricsServerInit, 'profiles'> & ProfilesInit,
 ): Promise<{ readonly server: MetricsServer; readonly url: string }> {
   const { MetricsServer: Server } = await import('./listener/metrics-server.ts');
-  const server = new Server(init);
+  const { Profiles } = await import('./profiles/handler.ts');
+  const server = new Server({ ...init, profiles: new Profiles(init) });
   return { server, url: await server.start() };
 }
 

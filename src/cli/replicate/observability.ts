@@ -113,6 +113,8 @@ export class Observability {
         health,
         dashboard: () => dashboardRows(store, health()),
         version: packageVersion(),
+        clock: this.#init.io.clock,
+        argv: process.argv.slice(1),
       });
       this.#server = server;
       logger.log('info', 'serving metrics on', { url });

@@ -1,6 +1,6 @@
-import type { Reply } from '../listener/respond.ts';
 import { register, start, stop, sync, unregister, wait } from './acting.ts';
 import type { Handler } from './context.ts';
+import { PROFILES, Profiles } from '../profiles/handler.ts';
 import { info, list, status, syncStatus, txid } from './reading.ts';
 
 /** What may be asked for under one path. */
@@ -9,24 +9,32 @@ export interface Route {
   readonly handle: Handler;
 }
 
-const PLAIN = 'text/plain; charset=utf-8';
-const PROFILES = '/debug/pprof';
+const PROFILE_NAMES = [
+  '',
+  'allocs',
+  'block',
+  'cmdline',
+  'goroutine',
+  'heap',
+  'mutex',
+  'profile',
+  'symbol',
+  'threadcreate',
+  'trace',
+];
 
-function unavailable(): Reply {
-  return { status: 501, contentType: PLAIN, body: 'profile not available on Node.js\n' };
+/** Profiles of this process, each under its path. */
+function profileRoutes(): readonly (readonly [path: string, handle: Handler])[] {
+  let profiles: Profiles | undefined;
+  return PROFILE_NAMES.map((name) => {
+    const path = PROFILES + name;
+    const handle: Handler = ({ query, signal }, context) => {
+      profiles ??= new Profiles(context);
+      return profiles.answer(path, query, signal);
+    };
+    return [path, handle];
+  });
 }
-
-const commandLine: Handler = (_request, { argv }) => ({
-  status: 200,
-  contentType: PLAIN,
-  body: argv.join('\0'),
-});
-
-const profileIndex: Handler = () => ({
-  status: 200,
-  contentType: 'text/html; charset=utf-8',
-  body: `<!doctype html><title>profiles</title><ul><li><a href="cmdline">cmdline</a></ul>\n`,
-});
 
 /** Everything that can be asked for. Spec: interfaces 2.3, 8.1. */
 export function createRoutes(startedAt: {
@@ -39,10 +47,8 @@ export function createRoutes(startedAt: {
     ['/status', status],
     ['/txid', txid],
     ['/debug/sync-status', syncStatus],
-    [`${PROFILES}/`, profileIndex],
-    [`${PROFILES}/cmdline`, commandLine],
+    ...profileRoutes(),
   ];
-  const profiles = 'allocs block goroutine heap mutex profile symbol threadcreate trace'.split(' ');
   const acting: readonly (readonly [path: string, handle: Handler])[] = [
     ['/start', start],
     ['/stop', stop],
@@ -53,9 +59,6 @@ export function createRoutes(startedAt: {
   ];
   return new Map<string, Route>([
     ...reading.map(([path, handle]) => [path, { method: 'GET', handle }] as const),
-    ...profiles.map(
-      (name) => [`${PROFILES}/${name}`, { method: 'GET', handle: unavailable }] as const,
-    ),
     ...acting.map(([path, handle]) => [path, { method: 'POST', handle }] as const),
   ]);
 }

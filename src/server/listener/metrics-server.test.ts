@@ -8,6 +8,8 @@ import type { DatabaseHealth } from '../../engine/index.ts';
 import { toTxid } from '../../formats/ltx/index.ts';
 import { noopLogger } from '../../telemetry/index.ts';
 import { PrometheusMetrics } from '../metrics/prometheus.ts';
+import { systemClock } from '../../lib/clock.ts';
+import { Profiles } from '../profiles/handler.ts';
 import type { DashboardRow } from './dashboard.ts';
 import { MetricsServer } from './metrics-server.ts';
 
@@ -64,6 +66,7 @@ describe('the metrics listener', () => {
       },
       dashboard: () => rows,
       version: '1.2.3',
+      profiles: new Profiles({ clock: systemClock, argv: ['litestream'] }),
     });
   }
 
@@ -106,7 +109,14 @@ describe('the metrics listener', () => {
   });
 
   it('knows no other path', async () => {
-    for (const path of ['/metrics/', '/nope', '//', '/healthz/', '/debug/pprof/']) {
+    for (const path of [
+      '/metrics/',
+      '/nope',
+      '//',
+      '/healthz/',
+      '/debug/pprof',
+      '/debug/pprof/x',
+    ]) {
       const answer = await ask(base + path);
       assert.equal(answer.status, 404, path);
       assert.equal(answer.text, '404 page not found\n');
@@ -200,6 +210,14 @@ describe('the metrics listener', () => {
       assert.match(String(error), /cannot assign requested address|EAFNOSUPPORT/);
     }
     six.close();
+  });
+
+  it('shows profiles to this machine alone', async () => {
+    assert.equal((await ask(`${base}/debug/pprof/cmdline`)).text, 'litestream');
+    const everywhere = create('0.0.0.0:0');
+    const url = (await everywhere.start()).replace('0.0.0.0', '127.0.0.1');
+    assert.equal((await ask(url.replace('/metrics', '/debug/pprof/cmdline'))).status, 404);
+    everywhere.close();
   });
 
   it('is not held up by clients that say nothing, or take nothing', async () => {

@@ -9,6 +9,7 @@ import {
 } from '../../lib/listen-address.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import type { PrometheusMetrics } from '../metrics/prometheus.ts';
+import { PROFILES, type Profiles } from '../profiles/handler.ts';
 import { type DashboardRow, dashboardHtml } from './dashboard.ts';
 import { jsonReply, methodNotAllowed, notFound, type Reply, send } from './respond.ts';
 
@@ -26,6 +27,8 @@ export interface MetricsServerInit {
   readonly health: () => readonly DatabaseHealth[];
   readonly dashboard: () => readonly DashboardRow[];
   readonly version: string;
+  /** Served to this machine alone: taking one slows the program down. */
+  readonly profiles?: Profiles | undefined;
 }
 
 /**
@@ -36,6 +39,8 @@ export interface MetricsServerInit {
 export class MetricsServer {
   readonly #init: MetricsServerInit;
   readonly #server: Server;
+  /** Only this machine can reach the port. */
+  #isPrivate = false;
 
   constructor(init: MetricsServerInit) {
     this.#init = init;
@@ -67,6 +72,7 @@ export class MetricsServer {
     });
     this.#server.unref();
     const bound = this.#server.address();
+    this.#isPrivate = typeof bound === 'object' && isLoopback(bound?.address ?? '');
     const real = typeof bound === 'object' && bound !== null ? bound.port : port;
     return `http://${urlAuthority(where, real)}/metrics`;
   }
@@ -82,9 +88,14 @@ export class MetricsServer {
     // A body means nothing here, but the connection can only go on behind it.
     request.resume();
     request.on('error', () => void response.destroy());
-    const [path = ''] = (request.url ?? '').split('?', 1);
+    const { path, query } = parseTarget(request.url ?? '');
+    const gone = new AbortController();
+    response.on('close', () => gone.abort());
     try {
-      await send(request, response, await this.#answer(path, request.method ?? 'GET'));
+      const reply = path.startsWith(PROFILES)
+        ? await this.#profile(path, query, gone.signal)
+        : await this.#answer(path, request.method ?? 'GET');
+      await send(request, response, reply);
       if (path === '/metrics') this.#init.metrics.answered(200);
     } catch (error) {
       if (path === '/metrics') this.#init.metrics.answered(500);
@@ -94,6 +105,13 @@ export class MetricsServer {
       });
       response.destroy();
     }
+  }
+
+  async #profile(path: string, query: URLSearchParams, signal: AbortSignal): Promise<Reply> {
+    const { profiles } = this.#init;
+    return profiles !== undefined && this.#isPrivate
+      ? profiles.answer(path, query, signal)
+      : notFound;
   }
 
   async #answer(path: string, method: string): Promise<Reply> {
@@ -124,4 +142,15 @@ function healthReply(databases: readonly DatabaseHealth[]): Reply {
       lag_seconds: lagMs / 1000,
     })),
   });
+}
+
+function parseTarget(target: string): { path: string; query: URLSearchParams } {
+  const at = target.indexOf('?');
+  return at < 0
+    ? { path: target, query: new URLSearchParams() }
+    : { path: target.slice(0, at), query: new URLSearchParams(target.slice(at + 1)) };
+}
+
+function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1' || address === '::ffff:127.0.0.1';
 }

@@ -8,7 +8,7 @@ const PLAIN = 'text/plain; charset=utf-8';
 export interface Reply {
   readonly status: number;
   readonly contentType: string;
-  readonly body: string;
+  readonly body: string | Uint8Array;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -45,12 +45,16 @@ export async function send(
   reply: Reply,
 ): Promise<void> {
   const { body, contentType, headers = {}, status } = reply;
-  let bytes = Buffer.from(body);
+  let bytes = typeof body === 'string' ? Buffer.from(body) : body;
   response.statusCode = status;
   response.setHeader('content-type', contentType);
   response.setHeader('x-content-type-options', 'nosniff');
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-  if (status === 200 && acceptsGzip(request.headers['accept-encoding'])) {
+  if (
+    status === 200 &&
+    typeof body === 'string' &&
+    acceptsGzip(request.headers['accept-encoding'])
+  ) {
     bytes = await promisify(gzip)(bytes);
     response.setHeader('content-encoding', 'gzip');
     response.setHeader('vary', 'accept-encoding');
