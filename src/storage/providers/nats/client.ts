@@ -18,7 +18,7 @@ import { mapOrdered, readRange } from '../../streams.ts';
 import { ChunkMaps } from './chunk-map.ts';
 import { Connection, type ConnectionPorts, type Session } from './connection.ts';
 import { failed, isConnectionLost } from './errors.ts';
-import { allObjects, objectInfo, type ObjectInfo } from './objects.ts';
+import { allObjects, type ListedObject, objectInfo, type ObjectInfo } from './objects.ts';
 import { readObject } from './reading.ts';
 import { deleteEverything, deleteObject, putObject } from './writing.ts';
 
@@ -192,7 +192,7 @@ interface ListedFile {
 }
 
 function listed(
-  { name, deleted, size, headerTime, storedAt }: ObjectInfo,
+  { name, deleted, size, headerTime, storedAt }: ListedObject,
   prefix: string,
   level: number,
 ): readonly ListedFile[] {

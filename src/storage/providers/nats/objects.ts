@@ -106,14 +106,19 @@ function fromMessage(message: JsMsg): ObjectInfo | undefined {
   return parseMeta({ data, sequence, storedAt: Math.floor(info.timestampNanos / 1e6) });
 }
 
+/** An object as a listing remembers it: there may be a hundred thousand. */
+export type ListedObject = Omit<ObjectInfo, 'document' | 'nuid' | 'digest' | 'chunks'>;
+
 /** All objects of the bucket, deleted ones that have left a trace included, in no particular order. */
-export async function allObjects(session: Session, signal: AbortSignal): Promise<ObjectInfo[]> {
-  const objects = new Map<string, ObjectInfo>();
+export async function allObjects(session: Session, signal: AbortSignal): Promise<ListedObject[]> {
+  const objects = new Map<string, ListedObject>();
   const query = { subject: `$O.${session.bucket}.M.>`, lastPerSubject: true, window: 1000 };
   for await (const message of messages(session, query, signal)) {
     const info = fromMessage(message);
     // An object that is written meanwhile may come twice, its newer state last.
-    if (info !== undefined) objects.set(info.name, info);
+    if (info === undefined) continue;
+    const { name, size, deleted, headerTime: time, storedAt, sequence } = info;
+    objects.set(name, { name, size, deleted, headerTime: time, storedAt, sequence });
   }
   return [...objects.values()];
 }
