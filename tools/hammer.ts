@@ -1,7 +1,8 @@
 /**
- * `npm run hammer -- --minutes M [--seed N] [--keep]`: the real program under the worst company. Two applications with different
+ * `npm run hammer -- --minutes M [--seed N] [--faults] [--gentle] [--keep]`: the real program under the worst company. Two applications with different
  * SQLite builds write at changing speed, a third process checkpoints in every mode every few milliseconds, the daemon is killed or
- * stopped every few seconds. After each round the writers pause and the restored database must equal the one in use.
+ * stopped every few seconds. With `--faults` the store goes away, disks fill up and the clock is set (as root, with libfaketime);
+ * with `--gentle` the writers leave the machine some time. After each round the writers pause and the restored database must equal the one in use.
  *
  * The last line is `passed` or `FAILED: …`; the exit status is 0 or 1. After a failure the folder stays.
  */
@@ -16,6 +17,7 @@ import { runProgram, OURS } from '../test/support/program.ts';
 import { filesOf, lastTxid } from '../test/support/replica-folder.ts';
 import { Life } from './hammer/daemon.ts';
 import { Figures } from './hammer/figures.ts';
+import { Weather } from './hammer/weather.ts';
 
 const ROWS_MAX = 200_000;
 const REPLICA_BYTES_MAX = 800 << 20;
@@ -33,23 +35,44 @@ function randomFrom(seed: number): () => number {
   };
 }
 
+interface HammerOptions {
+  readonly seed: number;
+  readonly faults: boolean;
+  readonly gentle: boolean;
+}
+
 class Hammer {
   readonly #folder = mkdtempSync(join(tmpdir(), 'litestream-hammer-'));
   readonly #database = join(this.#folder, 'app.db');
-  readonly #replica = join(this.#folder, 'replica');
-  readonly #meta = join(this.#folder, '.app.db-litestream');
+  readonly #replica = join(this.#folder, 'store/replica');
+  readonly #meta = join(this.#folder, 'meta');
   readonly #config = join(this.#folder, 'litestream.yml');
   readonly #writers: Application[] = [];
   readonly #random: () => number;
   readonly figures: Figures = new Figures();
+  readonly #gentle: boolean;
+  readonly #weather: Weather | undefined;
   #hostile: Application | undefined;
   #life: Life | undefined;
   #rounds = 0;
   /** When the present daemon was started. */
   #startedAt = 0;
 
-  constructor(seed: number) {
+  constructor({ faults, gentle, seed }: HammerOptions) {
     this.#random = randomFrom(seed);
+    this.#gentle = gentle;
+    if (!faults) return;
+    this.#weather = new Weather({
+      folder: this.#folder,
+      replica: this.#replica,
+      meta: this.#meta,
+      random: this.#random,
+    });
+  }
+
+  /** What befell the daemon. */
+  get weather(): string {
+    return this.#weather?.table ?? 'no faults';
   }
 
   async run(endsAt: number): Promise<void> {
@@ -66,6 +89,7 @@ class Hammer {
     const processes = [...this.#writers, this.#hostile];
     for (const application of processes) await application?.kill();
     if (this.#life?.running === true) await this.#life.end('SIGKILL');
+    this.#weather?.end();
     if (keep) process.stdout.write(`kept: ${this.#folder}\n`);
     else rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
   }
@@ -81,6 +105,7 @@ l0-retention-check-interval: 5s
 snapshot: { interval: 2m, retention: 5m }
 dbs:
   - path: ${this.#database}
+    meta-path: ${this.#meta}
     replica: { path: ${this.#replica} }
 `,
     );
@@ -98,24 +123,9 @@ dbs:
   async #round(endsAt: number): Promise<void> {
     this.#rounds += 1;
     const until = Math.min(endsAt, performance.now() + 8_000 + this.#random() * 20_000);
-    await this.#hostile?.hostile({
-      seed: this.#rounds,
-      pauseMs: 2 + Math.floor(this.#random() * 5),
-    });
-    for (const [index, writer] of this.#writers.entries()) {
-      const pauseMs = WRITER_PAUSES_MS[Math.floor(this.#random() * WRITER_PAUSES_MS.length)] ?? 0;
-      await writer.run({ seed: this.#rounds * 10 + index, pauseMs, maxRows: ROWS_MAX });
-    }
-    let nextKill = performance.now() + 2_000 + this.#random() * 18_000;
-    while (performance.now() < until) {
-      await sleep(100);
-      this.#sample();
-      if (performance.now() < nextKill) continue;
-      await this.#endLife(this.#random() < 0.8 ? 'SIGKILL' : 'SIGTERM');
-      if (this.#random() < 0.5) await sleep(this.#random() * 1_000);
-      this.#startLife();
-      nextKill = performance.now() + 2_000 + this.#random() * 18_000;
-    }
+    await this.#write();
+    await this.#trouble(until);
+    this.#weather?.clear();
     const paused = await Promise.all(this.#writers.map((writer) => writer.pause()));
     this.figures.writers = paused;
     this.#checkWriters(paused);
@@ -124,6 +134,41 @@ dbs:
     const hostile = await this.#hostile?.pause();
     this.figures.checkpoints = hostile?.checkpoints ?? 0;
     process.stdout.write(`${this.figures.roundLine(this.#rounds)}\n`);
+  }
+
+  /** Everybody begins to write and to checkpoint. */
+  async #write(): Promise<void> {
+    await this.#hostile?.hostile({
+      seed: this.#rounds,
+      pauseMs: 2 + Math.floor(this.#random() * 5),
+    });
+    for (const [index, writer] of this.#writers.entries()) {
+      const pauseMs = WRITER_PAUSES_MS[Math.floor(this.#random() * WRITER_PAUSES_MS.length)] ?? 0;
+      await writer.run({
+        seed: this.#rounds * 10 + index,
+        pauseMs: this.#gentle ? 10 + pauseMs : pauseMs,
+        maxRows: this.#gentle ? ROWS_MAX / 20 : ROWS_MAX,
+      });
+    }
+  }
+
+  /** The daemon dies or ends now and then, and worse, until the time is over. */
+  async #trouble(until: number): Promise<void> {
+    let nextChange = performance.now() + this.#random() * 5_000;
+    let nextKill = performance.now() + 2_000 + this.#random() * 18_000;
+    while (performance.now() < until) {
+      await sleep(100);
+      this.#sample();
+      if (performance.now() > nextChange) {
+        this.#weather?.change();
+        nextChange = performance.now() + 1_000 + this.#random() * 5_000;
+      }
+      if (performance.now() < nextKill) continue;
+      await this.#endLife(this.#random() < 0.8 ? 'SIGKILL' : 'SIGTERM');
+      if (this.#random() < 0.5) await sleep(this.#random() * 1_000);
+      this.#startLife();
+      nextKill = performance.now() + 2_000 + this.#random() * 18_000;
+    }
   }
 
   #checkWriters(paused: readonly WriterStats[]): void {
@@ -166,7 +211,12 @@ dbs:
   #startLife(): void {
     this.figures.starts += 1;
     this.#startedAt = performance.now();
-    this.#life = new Life(this.#config, join(this.#folder, 'log'), this.#meta);
+    this.#life = new Life({
+      config: this.#config,
+      logPath: join(this.#folder, 'log'),
+      metaFolder: this.#meta,
+      environment: this.#weather?.environment ?? {},
+    });
   }
 
   async #endLife(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
@@ -180,7 +230,7 @@ dbs:
     await this.#endLife('SIGTERM');
     this.figures.txids += lastTxid(this.#replica);
     rmSync(this.#replica, { recursive: true });
-    rmSync(this.#meta, { recursive: true });
+    rmSync(join(this.#meta, 'ltx'), { recursive: true });
     this.#startLife();
   }
 
@@ -215,11 +265,14 @@ async function main(): Promise<void> {
     options: {
       minutes: { type: 'string', default: '5' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+      faults: { type: 'boolean', default: false },
+      gentle: { type: 'boolean', default: false },
       keep: { type: 'boolean', default: false },
     },
   });
   process.stdout.write(`seed ${values.seed}\n`);
-  const hammer = new Hammer(Number(values.seed));
+  const { faults, gentle } = values;
+  const hammer = new Hammer({ faults, gentle, seed: Number(values.seed) });
   let failure: string | undefined;
   try {
     await hammer.run(performance.now() + Number(values.minutes) * 60_000);
@@ -228,7 +281,7 @@ async function main(): Promise<void> {
     failure = error instanceof Error ? error.message : String(error);
   }
   await hammer.end(values.keep || failure !== undefined);
-  process.stdout.write(`\n${hammer.figures.table()}\n`);
+  process.stdout.write(`\n${hammer.figures.table()}\n${hammer.weather}\n`);
   process.stdout.write(failure === undefined ? 'passed\n' : `FAILED: ${failure}\n`);
   process.exitCode = failure === undefined ? 0 : 1;
 }

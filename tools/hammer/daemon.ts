@@ -17,6 +17,14 @@ export interface LifeReport {
   readonly failure: string | undefined;
 }
 
+export interface LifeOptions {
+  readonly config: string;
+  readonly logPath: string;
+  /** Of the database, to see which transaction will be this run's first. */
+  readonly metaFolder: string;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
 /** One run of `litestream replicate`, from start to signal. */
 export class Life {
   readonly #child: ChildProcess;
@@ -24,13 +32,13 @@ export class Life {
   readonly #logPath: string;
   readonly #firstTxid: number;
 
-  /** @param metaFolder - of the database, to see which transaction will be this run's first */
-  constructor(config: string, logPath: string, metaFolder: string) {
+  constructor({ config, environment, logPath, metaFolder }: LifeOptions) {
     this.#firstTxid = newestLocal(metaFolder) + 1;
     this.#logPath = logPath;
     const log = openSync(logPath, 'w');
     this.#child = spawn(PROGRAM, ['replicate', '-config', config], {
       stdio: ['ignore', log, log],
+      env: { ...process.env, ...environment },
     });
     closeSync(log);
     this.#ended = once(this.#child, 'close');
