@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import type { ReplicaClient } from '../../src/storage/index.ts';
 import { AppDatabase, contentOf, integrityOf } from '../support/app-database.ts';
-import { Daemon, OURS, runProgram, type Program } from '../support/program.ts';
+import { Daemon, OURS, runBeside, type Program } from '../support/program.ts';
 import { needReference } from '../support/reference.ts';
 import { fileDigest } from '../support/replica-folder.ts';
 import type { ServerProcess } from '../support/servers/index.ts';
@@ -14,9 +14,11 @@ import { waitFor } from '../support/wait.ts';
 
 /** A store with one empty replica in it. */
 export interface JobStore {
-  readonly server: ServerProcess;
+  readonly server: Pick<ServerProcess, 'kill' | 'start' | 'pause' | 'resume'>;
   /** The replica's keys and values as they stand in a configuration. */
   readonly replica: Readonly<Record<string, string | number | boolean>>;
+  /** Variables that both programs need. */
+  readonly env?: Readonly<Record<string, string>>;
   open(): Promise<ReplicaClient>;
 }
 
@@ -24,7 +26,7 @@ export interface JobStore {
 export type StartJobStore = (t: TestContext) => Promise<JobStore | undefined>;
 
 /** What a daemon says, once it has said it, about a store that it cannot reach. */
-const COMPLAINT = /level=(?:ERROR|WARN)[^\n]*(?:ECONNREFUSED|refused|no servers|lost)/;
+const COMPLAINT = /level=(?:ERROR|WARN)[^\n]*(?:ECONNREFUSED|refused|reset|no servers|lost)/;
 
 class Job {
   readonly folder: string;
@@ -65,7 +67,12 @@ levels:
   }
 
   daemon(program: Program): Daemon {
-    return new Daemon(this.#t, program, 'replicate', '-config', this.config);
+    return new Daemon(this.#t, this.#withEnv(program), 'replicate', '-config', this.config);
+  }
+
+  #withEnv(program: Program): Program {
+    const { env } = this.store;
+    return env === undefined ? program : { ...program, env };
   }
 
   /** The newest TXID of level 0; 0 for an empty replica. */
@@ -90,10 +97,11 @@ levels:
     }
   }
 
-  restore(program: Program, name: string): string {
+  async restore(program: Program, name: string): Promise<string> {
     const output = join(this.folder, name);
     const source = join(this.folder, 'app.db');
-    const run = runProgram(program, 'restore', '-config', this.config, '-o', output, source);
+    const args = ['restore', '-config', this.config, '-o', output, source];
+    const run = await runBeside(this.#withEnv(program), ...args);
     assert.equal(run.status, 0, `${program.name} cannot restore: ${run.stdout}${run.stderr}`);
     assert.equal(integrityOf(output), 'ok');
     assert.equal(contentOf(output), contentOf(source), `${program.name} restores something else`);
@@ -117,7 +125,8 @@ async function interop(
   job.app.exec('VACUUM');
   await job.write(daemon, 2);
   await daemon.stop();
-  const [ours, theirs] = [job.restore(OURS, 'ours.db'), job.restore(reference, 'theirs.db')];
+  const ours = await job.restore(OURS, 'ours.db');
+  const theirs = await job.restore(reference, 'theirs.db');
   assert.equal(fileDigest(ours), fileDigest(theirs));
 }
 
@@ -132,7 +141,7 @@ export function remoteJobTests(name: string, start: StartJobStore): void {
       await job.write(daemon, 2);
       await daemon.stop();
     }
-    job.restore(OURS, 'out.db');
+    await job.restore(OURS, 'out.db');
   });
 
   test(`${name}: what we write the reference restores`, (t) => interop(t, start, 'ours'));
@@ -153,7 +162,7 @@ export function remoteJobTests(name: string, start: StartJobStore): void {
     await job.store.server.start();
     await job.write(daemon, 1);
     await daemon.stop();
-    job.restore(OURS, 'out.db');
+    await job.restore(OURS, 'out.db');
   });
 
   test(`${name}: a server that dies and comes back costs nothing`, async (t) => {
@@ -167,7 +176,7 @@ export function remoteJobTests(name: string, start: StartJobStore): void {
     await job.store.server.start();
     await job.write(daemon, 1);
     await daemon.stop();
-    job.restore(OURS, 'out.db');
+    await job.restore(OURS, 'out.db');
   });
 
   test(`${name}: a stop with a silent server ends within its time`, async (t) => {

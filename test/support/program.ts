@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -14,6 +14,8 @@ const RUN_MS_MAX = 60_000;
 export interface Program {
   readonly name: string;
   readonly path: string;
+  /** Variables that the command gets beside the harmless ones of the machine. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** The command of this checkout. `LITESTREAM_BIN` puts another one in its place. */
@@ -37,15 +39,30 @@ export interface Finished {
 }
 
 /** Runs a command to its end. */
-export function runProgram({ path }: Program, ...args: string[]): Finished {
+export function runProgram({ path, env }: Program, ...args: string[]): Finished {
   const { status, stdout, stderr, error } = spawnSync(path, args, {
     encoding: 'utf8',
-    env: cleanEnv(),
+    env: { ...cleanEnv(), ...env },
     timeout: RUN_MS_MAX,
     maxBuffer: 64 << 20,
   });
   if (error !== undefined) throw error;
   return { status, stdout, stderr };
+}
+
+/** {@link runProgram} without stopping this process, in which a server of the command may be running. */
+export function runBeside({ path, env }: Program, ...args: string[]): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    const child = execFile(
+      path,
+      args,
+      { env: { ...cleanEnv(), ...env }, timeout: RUN_MS_MAX, maxBuffer: 64 << 20 },
+      (error, stdout, stderr) => {
+        if (error !== null && typeof error.code !== 'number') reject(error);
+        else resolve({ status: child.exitCode, stdout, stderr });
+      },
+    );
+  });
 }
 
 /** A running command with its output in a file. It is killed when the test ends, whatever happens. */
@@ -61,7 +78,7 @@ export class Daemon {
     const log = openSync(this.#logPath, 'w');
     this.#child = spawn(program.path, args, {
       stdio: ['ignore', log, log],
-      env: cleanEnv(),
+      env: { ...cleanEnv(), ...program.env },
       detached: true,
     });
     closeSync(log);
