@@ -11,6 +11,9 @@ import {
   stringFlag,
 } from './flags.ts';
 
+/** Environment variable of a child of this program: what it writes to standard error goes to standard output instead, in order. */
+export const MERGED_OUTPUT = 'LITESTREAM_MERGED_OUTPUT';
+
 /** Where text goes. Writes are not awaited: standard streams on POSIX are written at once. */
 export interface TextSink {
   write(text: string): void;

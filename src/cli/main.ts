@@ -1,7 +1,7 @@
 import process from 'node:process';
 import { systemClock } from '../lib/clock.ts';
 import { nodeFileSystem } from '../lib/file-system.ts';
-import type { Command, Io, TextSink } from './command.ts';
+import { type Command, type Io, MERGED_OUTPUT, type TextSink } from './command.ts';
 import { EXIT_ERROR, EXIT_OK, printError } from './exit-codes.ts';
 import { FlagError, HelpRequest } from './flags.ts';
 import { commandTable, mainHelp } from './table.ts';
@@ -71,9 +71,10 @@ function exit(code: number): void {
 
 /** Runs the command line of this process and ends it. */
 export async function main(environment: NodeJS.ProcessEnv): Promise<void> {
+  const stdout = sink(process.stdout);
   const io: Io = {
-    stdout: sink(process.stdout),
-    stderr: sink(process.stderr),
+    stdout,
+    stderr: environment[MERGED_OUTPUT] === undefined ? sink(process.stderr) : stdout,
     environment,
     clock: systemClock,
     fileSystem: nodeFileSystem,

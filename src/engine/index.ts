@@ -7,6 +7,7 @@ export type {
   ReplicaOptions,
   StoreOptions,
 } from './options.ts';
+export { MetaLock } from './db/meta-lock.ts';
 export { Replica } from './replica/replica.ts';
 export type {
   DatabaseObservation,

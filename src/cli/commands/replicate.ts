@@ -1,4 +1,5 @@
 import { commandLineConfig, type Config, type ConfigWarning } from '../../config/index.ts';
+import { defaultConfigPath } from '../../lib/default-config-path.ts';
 import { type Command, configFlags, defineCommand, type Io, usageError } from '../command.ts';
 import { readConfig } from '../config.ts';
 import { boolFlag, durationFlag, type FlagValues, type ParsedFlags, stringFlag } from '../flags.ts';
@@ -89,6 +90,8 @@ export const command: Command = defineCommand({
       {
         ...source,
         config: withLagAlert(source.config, values['lag-alert']),
+        configPath: values.config === '' ? defaultConfigPath(io.environment) : values.config,
+        rawConfig: values['no-expand-env'],
         exec,
         logLevel: values['log-level'],
         restoreIfMissing: values['restore-if-db-not-exists'],

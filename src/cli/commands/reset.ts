@@ -5,7 +5,8 @@ import {
   resolveDatabase,
   type ResolvedDatabase,
 } from '../../config/index.ts';
-import { LitestreamError, wrapError } from '../../lib/errors.ts';
+import type { MetaLock } from '../../engine/index.ts';
+import { isLitestreamError, LitestreamError, wrapError } from '../../lib/errors.ts';
 import type { FileSystem } from '../../lib/file-system.ts';
 import {
   type Command,
@@ -84,7 +85,39 @@ async function dryRun(path: string, ltxPath: string, { fileSystem, stdout }: Io)
   );
 }
 
+/** Keeps a daemon from the local state while it is deleted. @throws LitestreamError `ERR_LOCKED` if one uses it. */
+async function lock(metaPath: string, fileSystem: FileSystem): Promise<MetaLock> {
+  const { MetaLock: Lock } = await import('../../engine/index.ts');
+  const stat = await fileSystem.stat('reset:stat-meta', metaPath);
+  const owner = { mode: stat?.mode ?? 0o700, uid: stat?.uid ?? -1, gid: stat?.gid ?? -1 };
+  const taken = new Lock(metaPath, fileSystem);
+  try {
+    await taken.acquire(metaPath, { directory: owner, file: { ...owner, mode: 0o600 } });
+  } catch (error) {
+    if (!isLitestreamError(error, 'ERR_LOCKED')) throw wrapError('reset failed', error);
+    const { cause, details, message } = error;
+    throw new LitestreamError(
+      'ERR_LOCKED',
+      `database is being replicated; stop it first: ${message}`,
+      {
+        cause,
+        details,
+      },
+    );
+  }
+  return taken;
+}
+
 async function remove(path: string, metaPath: string, io: Io): Promise<void> {
+  const held = await lock(metaPath, io.fileSystem);
+  try {
+    await removeLocked(path, metaPath, io);
+  } finally {
+    await held.release();
+  }
+}
+
+async function removeLocked(path: string, metaPath: string, io: Io): Promise<void> {
   const ltxPath = join(metaPath, 'ltx');
   const logger = commandLogger(io).with({ db: basename(path) });
   io.stdout.write(`Resetting local Litestream state for: ${path}\nRemoving: ${ltxPath}\n`);

@@ -1,5 +1,6 @@
 import type { Store } from '../../engine/index.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
+import { remedyOf } from '../../lib/remedy.ts';
 import { packageVersion } from '../../lib/version.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import {
@@ -13,6 +14,7 @@ import type { Io } from '../command.ts';
 import { commandLogger } from '../logging.ts';
 import { ServiceManager } from '../service-manager.ts';
 import { SignalQueue } from '../signals.ts';
+import { Assistants } from './assistants.ts';
 import { createObservability, type Observability } from './observability.ts';
 import type { ReplicateRequest } from './request.ts';
 import { type Opened, start } from './start.ts';
@@ -31,6 +33,7 @@ interface Session {
   readonly signals: SignalQueue;
   readonly observability: Observability;
   readonly manager: ServiceManager;
+  readonly assistants: Assistants;
 }
 
 function logSignal(signal: NodeJS.Signals, logger: Logger): void {
@@ -91,6 +94,8 @@ async function syncOnce(store: Store, { logger, request, signals }: Session): Pr
     logger.log('info', 'one-shot replication complete');
   } catch (error) {
     if (stoppedBy === undefined) {
+      const hint = remedyOf(error);
+      if (hint !== undefined) logger.log('error', 'one-shot replication failed', { hint });
       logger.log('info', 'replication complete, litestream shutting down');
       throw error;
     }
@@ -183,6 +188,7 @@ async function runSession(session: Session): Promise<void> {
     });
     if (typeof store === 'string') logSignal(store, logger);
     else {
+      session.assistants.watch(store);
       session.manager.ready(store.databases.length);
       await work(session, store);
     }
@@ -191,6 +197,7 @@ async function runSession(session: Session): Promise<void> {
   }
   session.manager.stopping();
   session.observability.quiet();
+  session.assistants.quiet();
   if (opened !== undefined) {
     await close(opened, session);
     logger.log('info', 'litestream shut down');
@@ -212,13 +219,16 @@ export async function replicate(request: ReplicateRequest, io: Io): Promise<numb
   logger.log('info', 'litestream', { version: packageVersion(), level: request.level });
   const { config, once } = request;
   const observability = await createObservability({ config, monitors: !once, io, logger });
+  const assistants = new Assistants({ request, io, logger });
   const { clock, environment } = io;
   const manager = new ServiceManager({ clock, environment, logger, pid: process.pid });
   // Without databases nothing else keeps the process alive.
   const alive = io.clock.timer(Number.MAX_SAFE_INTEGER, () => undefined);
   try {
-    await runSession({ request, io, logger, signals, observability, manager });
+    await assistants.start();
+    await runSession({ request, io, logger, signals, observability, manager, assistants });
   } finally {
+    await assistants.close();
     manager.close();
     observability.close();
     alive.cancel();

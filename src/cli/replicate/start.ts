@@ -5,12 +5,7 @@ import {
   resolveDatabases,
   sharedLocations,
 } from '../../app/index.ts';
-import {
-  type Config,
-  type DatabaseConfig,
-  resolveDatabase,
-  type ResolvedDatabase,
-} from '../../config/index.ts';
+import { type DatabaseConfig, resolveDatabase, type ResolvedDatabase } from '../../config/index.ts';
 import type { Store } from '../../engine/index.ts';
 import { throwIfAborted } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError, wrapError } from '../../lib/errors.ts';
@@ -43,14 +38,6 @@ export interface Opened {
 
 const RETENTION_HINT =
   'idle databases that stop receiving writes will not generate new snapshots and may lose backup coverage if cloud retention expires';
-
-/** Keys that are read and do nothing in this version. */
-function idleKeys(config: Config): string[] {
-  const keys: readonly (readonly [key: string, used: boolean])[] = [
-    ['mcp-addr', config.mcpAddr !== ''],
-  ];
-  return keys.filter(([, used]) => used).map(([key]) => key);
-}
 
 /** The attributes by which `replicating to` names a location. Spec: cli 19.6. */
 function locationAttributes(location: ReplicaLocation): LogAttributes {
@@ -190,15 +177,9 @@ function checkAddress(address: string): void {
   throw usageError(`must specify port for bind address: "${address}"`);
 }
 
-function warnAbout(
-  databases: readonly ResolvedDatabase[],
-  { request, logger }: StartContext,
-): void {
+function warnAbout(databases: readonly ResolvedDatabase[], { logger }: StartContext): void {
   for (const { path, other } of sharedLocations(databases)) {
     logger.log('warn', 'databases share a replica location', { path, other });
-  }
-  for (const key of idleKeys(request.config)) {
-    logger.log('warn', 'configuration key has no effect in this version', { key });
   }
 }
 
