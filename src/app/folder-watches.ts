@@ -1,5 +1,6 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { errorMessage } from '../lib/errors.ts';
+import { isMissing } from '../lib/os-error.ts';
 import type { Logger } from '../telemetry/index.ts';
 
 export interface FolderWatchesInit {
@@ -51,7 +52,7 @@ export class FolderWatches {
       this.#init.logger.log('debug', 'watching directory', { path: folder });
     } catch (error) {
       this.#unwatched.add(folder);
-      if (this.#saidFailure) return;
+      if (this.#saidFailure || isMissing(error)) return;
       this.#saidFailure = true;
       const attributes = {
         path: folder,

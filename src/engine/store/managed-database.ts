@@ -113,10 +113,14 @@ export class ManagedDatabase {
    * @throws LitestreamError why the last sync failed; `ERR_TIMEOUT` when the signal fires: closing goes on then
    */
   async stop({ signal, timeoutMs }: StopOptions = {}): Promise<boolean> {
-    const work = this.#lock.run(async () => {
-      if (this.#open === undefined) return { stopped: false, failure: undefined };
-      return { stopped: true, failure: await this.#shutDown(this.#open, timeoutMs) };
-    }, signal);
+    // Whose time is over before it came to its turn has not asked for anything; but what can begin now begins.
+    const work = this.#lock.run(
+      async () => {
+        if (this.#open === undefined) return { stopped: false, failure: undefined };
+        return { stopped: true, failure: await this.#shutDown(this.#open, timeoutMs) };
+      },
+      this.#lock.held ? signal : undefined,
+    );
     let result;
     try {
       result = await unlessAborted(work, signal);

@@ -1,6 +1,6 @@
 import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
 import { type Clock, isAborted, unlessAborted } from '../../lib/clock.ts';
-import { LitestreamError, wrapError } from '../../lib/errors.ts';
+import { isLitestreamError, LitestreamError, wrapError } from '../../lib/errors.ts';
 import type { Database } from '../db/database.ts';
 import type { Replica } from '../replica/replica.ts';
 import { CaptureRounds } from './capture-rounds.ts';
@@ -97,7 +97,7 @@ export class OpenDatabase {
     try {
       return await this.#capture(false, signal);
     } catch (error) {
-      throw isAborted(signal) ? this.#timedOut(this.database.txid, error) : error;
+      throw isTimeout(error) ? this.#timedOut(this.database.txid, error) : error;
     }
   }
 
@@ -125,7 +125,7 @@ export class OpenDatabase {
     try {
       return await unlessAborted(waiter.promise, signal);
     } catch (error) {
-      throw isAborted(signal) ? this.#timedOut(txid, error) : error;
+      throw isTimeout(error) ? this.#timedOut(txid, error) : error;
     } finally {
       this.#waiters.delete(waiter);
     }
@@ -180,6 +180,10 @@ export class OpenDatabase {
     const text = `timeout waiting for replication: ${name} is at ${at}, waiting for TXID ${txid}${why}`;
     return new LitestreamError('ERR_TIMEOUT', text, { cause: error, retryable: true });
   }
+}
+
+function isTimeout(error: unknown): boolean {
+  return isLitestreamError(error, 'ERR_TIMEOUT');
 }
 
 function noPosition(): LitestreamError {

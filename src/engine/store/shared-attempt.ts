@@ -5,6 +5,7 @@ interface Attempt {
   readonly promise: Promise<void>;
   readonly abort: AbortController;
   waiters: number;
+  done: boolean;
 }
 
 /**
@@ -28,8 +29,13 @@ export class SharedAttempt {
       await unlessAborted(attempt.promise, signal);
     } finally {
       attempt.waiters--;
-      if (attempt.waiters === 0) attempt.abort.abort(canceled());
+      if (attempt.waiters === 0 && !attempt.done) this.#giveUp(attempt);
     }
+  }
+
+  #giveUp(attempt: Attempt): void {
+    attempt.abort.abort(canceled());
+    if (this.#next === attempt) this.#next = undefined;
   }
 
   #plan(): Attempt {
@@ -39,9 +45,13 @@ export class SharedAttempt {
       throwIfAborted(abort.signal);
       await this.#work(abort.signal);
     });
+    const attempt: Attempt = { promise, abort, waiters: 0, done: false };
+    const end = (): void => {
+      attempt.done = true;
+    };
     // Failures belong to those who wait; the next attempt follows in any case.
-    this.#running = promise.catch(() => undefined);
-    return { promise, abort, waiters: 0 };
+    this.#running = promise.then(end, end);
+    return attempt;
   }
 }
 

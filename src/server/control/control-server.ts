@@ -119,10 +119,14 @@ export class ControlServer {
     if (!(await makeWay(path, clock))) return false;
     const server = this.#createServer();
     const temporary = temporaryName(path, random);
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) => reject(bindError(path, error)));
-      server.listen(temporary, resolve);
-    });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(temporary, resolve);
+      });
+    } catch (error) {
+      throw await bindError(path, error);
+    }
     this.#routes = createRoutes({ wallMs: clock.now(), monotonic: clock.monotonic() });
     try {
       this.#own = await takePlace(temporary, path, permissions);

@@ -23,8 +23,8 @@ export function temporaryName(path: string, random: () => number): string {
 }
 
 /** `listen unix <path>: bind: <text>`, whatever the name that was really tried. */
-export function bindError(path: string, error: unknown): LitestreamError {
-  const errno = osErrorCode(error);
+export async function bindError(path: string, error: unknown): Promise<LitestreamError> {
+  const errno = await bindErrorCode(path, error);
   const text = errno === undefined ? errorMessage(error) : osErrorText(errno);
   return new LitestreamError(
     'ERR_IO',
@@ -34,6 +34,18 @@ export function bindError(path: string, error: unknown): LitestreamError {
       details: { path, ...(errno === undefined ? {} : { errno }) },
     },
   );
+}
+
+/** Node reports a missing folder as one without permission. */
+async function bindErrorCode(path: string, error: unknown): Promise<string | undefined> {
+  const errno = osErrorCode(error);
+  if (errno !== 'EACCES') return errno;
+  try {
+    await lstat(dirname(path));
+    return errno;
+  } catch (missing) {
+    return osErrorCode(missing);
+  }
 }
 
 /** True if somebody accepts connections, or may: without the right to ask, nothing is taken away. */
@@ -115,7 +127,7 @@ export async function takePlace(
     if (errno === 'EEXIST') return undefined;
     // A file system without second names.
     if (errno !== 'EPERM' && errno !== 'EOPNOTSUPP' && errno !== 'ENOTSUP' && errno !== 'ENOSYS') {
-      throw bindError(path, error);
+      throw await bindError(path, error);
     }
     await rename(temporary, path);
   }
