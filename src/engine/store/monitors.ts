@@ -41,16 +41,20 @@ interface Retry {
 /** Runs one monitor per level, one for snapshots and one for level-0 retention, until the signal fires. Spec: replication 17.3. */
 export async function runMonitors(init: MonitorInit): Promise<void> {
   const { l0RetentionMs, levels, snapshotIntervalMs } = init.options;
-  const loops = levels.map(({ intervalMs, level }) => runLevel(init, level, intervalMs));
-  if (snapshotIntervalMs > 0) loops.push(runLevel(init, SNAPSHOT_LEVEL, snapshotIntervalMs));
+  const wanted = [
+    ...levels,
+    ...(snapshotIntervalMs > 0 ? [{ level: SNAPSHOT_LEVEL, intervalMs: snapshotIntervalMs }] : []),
+  ];
+  const monitors = wanted.map(({ intervalMs, level }) => {
+    const interval = new DurationValue(intervalMs);
+    init.logger.log('info', 'starting compaction monitor', { level, interval });
+    return new LevelMonitor(init, level, intervalMs);
+  });
+  // Where both are due the snapshot comes first: a restore begins with it.
+  const snapshots = monitors.splice(levels.length);
+  const loops = [...snapshots, ...monitors].map((monitor) => monitor.run());
   if (l0RetentionMs > 0) loops.push(runLevel0Retention(init));
   await Promise.all(loops);
-}
-
-async function runLevel(init: MonitorInit, level: number, intervalMs: number): Promise<void> {
-  const interval = new DurationValue(intervalMs);
-  init.logger.log('info', 'starting compaction monitor', { level, interval });
-  await new LevelMonitor(init, level, intervalMs).run();
 }
 
 async function runLevel0Retention(init: MonitorInit): Promise<void> {
