@@ -74,8 +74,11 @@ export interface FakeRules {
   customerKey?: string;
   /** Milliseconds by which its clock is ahead. */
   clockOffsetMs: number;
-  fault?: ((request: FakeRequest) => FakeFault | 'reset' | undefined) | undefined;
+  fault?: ((request: FakeRequest) => FaultOf | Promise<FaultOf>) | undefined;
 }
+
+/** Undefined: no fault. */
+type FaultOf = FakeFault | 'reset' | undefined;
 
 const KEPT_HEADERS = /^(?:x-amz-meta-|x-amz-storage-class$|x-amz-server-side-encryption)/;
 const CUSTOMER_KEY = 'x-amz-server-side-encryption-customer-key';
@@ -125,6 +128,11 @@ export class FakeS3 {
   readonly requests: FakeRequest[] = [];
   /** The most parts that were ever in flight together. */
   parallelParts = 0;
+  /** The most requests that were ever in flight together. */
+  parallelRequests = 0;
+  /** Connections that were ever accepted. */
+  connections = 0;
+  #inFlight = 0;
   #partsInFlight = 0;
   #uploads = 0;
   #port = 0;
@@ -157,6 +165,9 @@ export class FakeS3 {
       fake.#serve(request, response).catch(() => {
         request.socket.resetAndDestroy();
       });
+    });
+    server.on('connection', () => {
+      fake.connections += 1;
     });
     await new Promise<void>((resolve) => {
       server.listen(0, '127.0.0.1', resolve);
@@ -191,13 +202,14 @@ export class FakeS3 {
 
   async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
+    this.parallelRequests = Math.max(this.parallelRequests, ++this.#inFlight);
     const isPart = /[?&]partNumber=/.test(incoming.url ?? '');
     if (isPart) this.parallelParts = Math.max(this.parallelParts, ++this.#partsInFlight);
     try {
       for await (const chunk of incoming as AsyncIterable<Buffer>) chunks.push(chunk);
       const request = this.#read(incoming, Buffer.concat(chunks));
       this.requests.push(request);
-      const fault = this.rules.fault?.(request);
+      const fault = await this.rules.fault?.(request);
       if (fault === 'reset') {
         incoming.socket.resetAndDestroy();
         return;
@@ -215,6 +227,7 @@ export class FakeS3 {
       response.end(request.method === 'HEAD' ? undefined : body);
     } finally {
       if (isPart) this.#partsInFlight--;
+      this.#inFlight--;
     }
   }
 

@@ -121,6 +121,7 @@ export class S3Api {
       totalMs: RETRY_TOTAL_MS,
       signal: request.signal,
       what: `s3: ${request.what}`,
+      isRetryable,
     });
   }
 
@@ -130,7 +131,8 @@ export class S3Api {
     const now = this.#options.clock.monotonic();
     if (now - this.#toldAt < TELL_EVERY_MS) return;
     this.#toldAt = now;
-    this.#options.logger.log('warn', 's3 requests fail, retrying', { error: error.message });
+    const { hint, message } = error;
+    this.#options.logger.log('warn', 's3 requests fail, retrying', { error: message, hint });
   }
 
   /** One attempt; expired credentials and a wrong clock are put right once. */
@@ -224,6 +226,12 @@ export class S3Api {
       },
     });
   }
+}
+
+/** A name that does not exist is a mistake more often than an outage; the daemon tries again anyway. */
+function isRetryable(error: unknown): boolean {
+  if (!isLitestreamError(error) || error.code === 'ERR_ABORTED') return false;
+  return error.retryable && error.details['errno'] !== 'ENOTFOUND';
 }
 
 async function errorText(response: HttpResponse): Promise<string> {

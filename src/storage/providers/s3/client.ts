@@ -74,7 +74,7 @@ export class S3ReplicaClient implements ReplicaClient {
       : files;
     for await (const file of found) {
       throwIfAborted(signal);
-      yield file;
+      if (file !== undefined) yield file;
     }
   }
 
@@ -209,12 +209,15 @@ export class S3ReplicaClient implements ReplicaClient {
     else yield* within(response, { key, offset, size });
   }
 
-  /** The time in the metadata, else in the file's header, else that of the upload. Spec: backends 1.5. */
+  /**
+   * The time in the metadata, else in the file's header, else that of the upload. Undefined if the file has gone since it was
+   * listed. Spec: backends 1.5.
+   */
   async #withAccurateTime(
     session: S3Session,
     file: FileInfo,
     signal: AbortSignal | undefined,
-  ): Promise<FileInfo> {
+  ): Promise<FileInfo | undefined> {
     const key = this.#key(file);
     try {
       const { headers } = await session.api.request({
@@ -228,6 +231,7 @@ export class S3ReplicaClient implements ReplicaClient {
       const createdAt = parseRfc3339(headers[TIMESTAMP_HEADER] ?? '');
       if (createdAt !== undefined) return { ...file, createdAt };
     } catch (error) {
+      if (isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) return undefined;
       if (!isStorageError(error)) throw error;
     }
     try {

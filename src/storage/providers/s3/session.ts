@@ -96,6 +96,7 @@ export async function openSession(
       clock,
       logger,
       sse,
+      checksums: quirks.service === 'aws' && signPayload,
       prefix: `${settings.path}/`,
     });
     const deleter = new Deleter({

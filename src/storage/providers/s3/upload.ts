@@ -23,7 +23,7 @@ export const PART_SIZE_MIN: number = 5 * 1024 * 1024;
 const PARTS_MAX = 9000;
 /** Of parts that come through memory, all in flight together. */
 const MEMORY_BYTES_MAX = 64 * 1024 * 1024;
-const CLEAN_UP_MS_MAX = 10_000;
+const CLEAN_UP_MS_MAX = 15_000;
 /** An upload that is older than this belongs to nobody. */
 const ABANDONED_AFTER_MS = 24 * 3600 * 1000;
 
@@ -38,6 +38,8 @@ export interface UploaderOptions {
   readonly concurrency: number;
   readonly storageClass: string;
   readonly sse: SseHeaders;
+  /** Send a checksum that the store keeps with the object: AWS knows it, many others refuse it. */
+  readonly checksums: boolean;
   /** What the keys of this replica begin with. */
   readonly prefix: string;
 }
@@ -100,11 +102,14 @@ export class Uploader {
     { condition, headers, signal }: UploadOptions & { headers: Record<string, string> },
   ): Promise<void> {
     for await (const body of source.parts()) {
+      const checksum = this.#options.checksums && {
+        'x-amz-checksum-sha256': Buffer.from(await body.sha256(), 'hex').toString('base64'),
+      };
       await this.#options.api.request({
         what: `put object ${key}`,
         method: 'PUT',
         key,
-        headers: { ...headers, ...condition },
+        headers: { ...headers, ...condition, ...checksum },
         body,
         signal,
       });
