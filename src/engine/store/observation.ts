@@ -45,6 +45,8 @@ export interface DatabaseObservation {
   readonly replicatedTxid: Txid;
   /** Wall-clock milliseconds of the last successful pass of the replica that is longest without one; undefined if one had none yet. */
   readonly lastSyncAt: number | undefined;
+  /** How often the capture writes at most if nothing else asks for it; 0 if it is not open, or does so only on request. */
+  readonly monitorIntervalMs: number;
   /** Since it was opened; 0 if it is not. */
   readonly openMs: number;
   /** Age of the oldest committed frames that are in no local file, as far as is known; 0 if there are none. */
@@ -88,6 +90,7 @@ export function observeDatabase({ path, status, txid, database }: Observed): Dat
     txid: facts.txid,
     replicatedTxid: commonTxid(replicas),
     lastSyncAt: Number.isNaN(lastSyncAt) ? undefined : lastSyncAt,
+    monitorIntervalMs: Math.max(0, database.options.monitorIntervalMs),
     openMs: facts.openMs,
     uncapturedMs: facts.uncapturedMs,
     aheadMs: Math.max(facts.uncapturedMs, ...replicas.map(({ behindMs }) => behindMs)),
@@ -106,6 +109,7 @@ function closed(path: string, status: DatabaseStatus, txid: Txid): DatabaseObser
     txid,
     replicatedTxid: NO_TXID,
     lastSyncAt: undefined,
+    monitorIntervalMs: 0,
     openMs: 0,
     uncapturedMs: 0,
     aheadMs: 0,

@@ -32,6 +32,7 @@ function database(own: Partial<DatabaseObservation> = {}): DatabaseObservation {
     txid: toTxid(5n),
     replicatedTxid: toTxid(5n),
     lastSyncAt: 0,
+    monitorIntervalMs: 1000,
     openMs: 1000,
     uncapturedMs: 0,
     aheadMs: 0,
@@ -160,6 +161,13 @@ describe('the watchdog', () => {
     assert.deepEqual(lines(), [
       'error replica is not keeping up db=app.db replica=main lag=1m30s threshold=1m0s',
     ]);
+  });
+
+  it('gives a capture that writes rarely its time', () => {
+    databases = [database({ monitorIntervalMs: 60_000, uncapturedMs: 500_000 })];
+    assert.equal(create().check()[0]?.status, 'ok');
+    databases = [database({ monitorIntervalMs: 60_000, uncapturedMs: 601_000 })];
+    assert.equal(create().check()[0]?.status, 'unhealthy');
   });
 
   it('can be turned off', () => {

@@ -148,11 +148,17 @@ export class Watchdog {
     return { path, status: statusOf(observation, late.length > 0), txid, replicatedTxid, lagMs };
   }
 
-  #lateOnes({ error, replicas, uncapturedMs }: DatabaseObservation): Late[] {
+  #lateOnes({ error, monitorIntervalMs, replicas, uncapturedMs }: DatabaseObservation): Late[] {
     const late: Late[] = [];
     const shortest = Math.min(...replicas.map(({ syncIntervalMs }) => syncIntervalMs));
     const found = [
-      { replica: undefined, name: undefined, ms: uncapturedMs, intervalMs: shortest, error },
+      {
+        replica: undefined,
+        name: undefined,
+        ms: uncapturedMs,
+        intervalMs: Math.max(shortest, monitorIntervalMs),
+        error,
+      },
       ...replicas.map((replica) => ({
         replica,
         name: replicas.length > 1 ? replica.name : undefined,

@@ -29,6 +29,7 @@ describe('the heartbeat', () => {
       txid: toTxid(5n),
       replicatedTxid: toTxid(5n),
       lastSyncAt: clock.now(),
+      monitorIntervalMs: 1000,
       openMs: 1000,
       uncapturedMs: 0,
       aheadMs: 0,
