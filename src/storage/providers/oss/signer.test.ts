@@ -1,15 +1,9 @@
 import assert from 'node:assert/strict';
-import { createRequire } from 'node:module';
 import { describe, it } from 'node:test';
+import library from 'ali-oss/lib/common/signUtils.js';
 import fc from 'fast-check';
 import { formatRfc3339 } from '../../../lib/time-text.ts';
 import { encodeKey, encodeQuery, signedHeaders, type UnsignedRequest } from './signer.ts';
-
-/** The service's own library for JavaScript. */
-const library = createRequire(import.meta.url)('ali-oss/lib/common/signUtils.js') as {
-  /** What it would send as `Authorization`: id, secret, region, method, request, bucket, object. */
-  authorizationV4(...facts: readonly unknown[]): string;
-};
 
 const SCOPE = { bucket: 'bucket-1', region: 'cn-beijing' };
 const KEYS = { accessKeyId: 'id', accessKeySecret: 'a/secret+1', securityToken: '' };
