@@ -17,6 +17,11 @@ export const commandTable: readonly CommandRow[] = [
     load: () => import('./commands/databases.ts'),
   },
   {
+    name: 'doctor',
+    summary: 'look for what keeps replication from working',
+    load: () => import('./commands/doctor.ts'),
+  },
+  {
     name: 'info',
     summary: 'show a running daemon',
     load: () => import('./commands/info.ts'),

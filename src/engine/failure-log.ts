@@ -1,5 +1,6 @@
 import type { Clock } from '../lib/clock.ts';
 import { errorMessage, isLitestreamError, LitestreamError } from '../lib/errors.ts';
+import { remedyOf } from '../lib/remedy.ts';
 import { DurationValue, type LogAttributes, type Logger } from '../telemetry/index.ts';
 
 const BACKOFF_MS_MAX = 5 * 60_000;
@@ -92,8 +93,7 @@ export class FailureLog {
 function extras(error: unknown): LogAttributes {
   if (!(error instanceof LitestreamError)) return {};
   const { path } = error.details;
-  return {
-    ...(typeof path === 'string' && error.hint !== undefined ? { path } : {}),
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
-  };
+  const hint = remedyOf(error);
+  if (hint === undefined) return {};
+  return { ...(typeof path === 'string' ? { path } : {}), hint };
 }

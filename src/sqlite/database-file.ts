@@ -1,4 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync, statSync, type BigIntStats } from 'node:fs';
+import {
+  DATABASE_HEADER_SIZE,
+  type DatabaseHeader,
+  parseDatabaseHeader,
+} from '../formats/sqlite/index.ts';
 import { osError, osErrorCode } from '../lib/os-error.ts';
 import { LitestreamError } from '../lib/errors.ts';
 
@@ -42,6 +47,23 @@ export function identify(path: string): FileIdentity | undefined {
 /** True if both are the same file. */
 export function sameFile(a: FileIdentity, b: FileIdentity): boolean {
   return a.ino === b.ino && a.dev === b.dev;
+}
+
+/**
+ * The header of a database file; undefined if it has none. Opens and closes the file: only for a process, or at a moment, without any
+ * SQLite connection of its own to it.
+ *
+ * @throws LitestreamError `ERR_IO`
+ */
+export function readDatabaseHeader(path: string): DatabaseHeader | undefined {
+  const file = PinnedFile.open(path);
+  try {
+    const bytes = new Uint8Array(DATABASE_HEADER_SIZE);
+    const length = file.read(bytes, 0, bytes.length, 0);
+    return parseDatabaseHeader(bytes.subarray(0, length));
+  } finally {
+    file.close();
+  }
 }
 
 /** Takes descriptors whose closing has to wait (see {@link PinnedFile.close}). */

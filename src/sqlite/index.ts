@@ -4,6 +4,7 @@ export type { CheckpointResult } from './connection.ts';
 export {
   identify,
   PinnedFile,
+  readDatabaseHeader,
   sameFile,
   type DescriptorSink,
   type FileIdentity,

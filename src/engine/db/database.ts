@@ -302,8 +302,7 @@ export class Database {
     const { options, files } = this;
     const { fileSystem } = this.#ports;
     if (identify(options.path) === undefined) {
-      if (!this.#saidMissing) this.#logger.log('debug', 'sync: no database found');
-      this.#saidMissing = true;
+      this.#sayMissing();
       return undefined;
     }
     this.#activity.enter('verify');
@@ -333,6 +332,16 @@ export class Database {
     if (opened.first !== undefined) capture.publishFirst(opened.first);
     this.#markStarted();
     return capture;
+  }
+
+  #sayMissing(): void {
+    if (this.#saidMissing) return;
+    this.#saidMissing = true;
+    this.#logger.log('debug', 'sync: no database found');
+    this.#logger.log('warn', 'database does not exist, waiting for it', {
+      path: this.options.path,
+      hint: 'check the path if the application has made its database already',
+    });
   }
 
   async #openSession(): ReturnType<typeof openSession> {

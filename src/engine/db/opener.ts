@@ -1,7 +1,7 @@
 import { NO_TXID, type LtxHeader, type Txid } from '../../formats/ltx/index.ts';
 import { sleep } from '../../lib/clock.ts';
 import { LitestreamError } from '../../lib/errors.ts';
-import { LiveDatabase, type CheckpointWorker } from '../../sqlite/index.ts';
+import { LiveDatabase, readDatabaseHeader, type CheckpointWorker } from '../../sqlite/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import type { DatabaseOptions, Ports } from '../options.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -62,13 +62,25 @@ async function openLive({ options, ports, worker, signal }: OpenerOptions): Prom
     const live = LiveDatabase.open({ path: options.path, worker, descriptorSink });
     if (live !== undefined) return live;
     if (clock.monotonic() >= until) {
-      throw new LitestreamError('ERR_DB_BUSY', 'database is locked (5) (SQLITE_BUSY)', {
-        retryable: true,
-        hint: 'another connection holds a lock (locking_mode=EXCLUSIVE, a long write, or a journal mode change)',
-      });
+      throw locked(options.path);
     }
     await sleep(clock, delayMs, signal);
   }
+}
+
+/** Nothing of ours is open: the header may be read. */
+function locked(path: string): LitestreamError {
+  const text = 'database is locked (5) (SQLITE_BUSY)';
+  if (readDatabaseHeader(path)?.writeVersion === 1) {
+    return new LitestreamError('ERR_DB_BUSY', `cannot switch ${path} to WAL mode: ${text}`, {
+      retryable: true,
+      hint: 'run PRAGMA journal_mode = wal in the application, or close its connections for a moment',
+    });
+  }
+  return new LitestreamError('ERR_DB_BUSY', text, {
+    retryable: true,
+    hint: 'another connection holds a lock (locking_mode=EXCLUSIVE, a long write, or a journal mode change)',
+  });
 }
 
 async function begin(
