@@ -1,19 +1,32 @@
+#!/usr/bin/env node
 import module from 'node:module';
 import { join } from 'node:path';
 import process from 'node:process';
 
-/**
- * Where compiled code is kept, so that a start and a new thread need neither strip types nor compile (120 ms become 40). Beside
- * the packages: only who may change the program may change this. Where it cannot be written nothing is kept.
- */
-const COMPILED = join(import.meta.dirname, '../../node_modules/.cache/compiled');
+/** The oldest Node.js this runs on. Nothing newer may be used before it is checked. */
+const NEEDED: readonly [major: number, minor: number] = [24, 15];
 
-const environment = { ...process.env };
-if (environment['NODE_COMPILE_CACHE'] === undefined) {
-  const { directory } = module.enableCompileCache(COMPILED);
+/**
+ * Where compiled code is kept, so that a start and a new thread need neither strip types nor compile (120 ms become 40). Inside
+ * the package: only who may change the program may change this. Where it cannot be written nothing is kept.
+ */
+function keepCompiledCode(): void {
+  const folder = join(import.meta.dirname, '../../node_modules/.cache/compiled');
+  const { directory } = module.enableCompileCache(folder);
   // Threads look here; child processes get the environment as it was.
   if (directory !== undefined) process.env['NODE_COMPILE_CACHE'] = directory;
 }
 
+const { node: version } = process.versions;
+const [major = 0, minor = 0] = version.split('.').map(Number);
+if (major < NEEDED[0] || (major === NEEDED[0] && minor < NEEDED[1])) {
+  process.stderr.write(
+    `Error: Node.js ${NEEDED.join('.')} or newer is needed, this is ${version}.\n`,
+  );
+  process.stderr.write('Try: npx -p node@24 -p litestream-ts litestream …\n');
+  process.exit(1);
+}
+const environment = { ...process.env };
+if (environment['NODE_COMPILE_CACHE'] === undefined) keepCompiledCode();
 const { main } = await import('./main.ts');
 await main(environment);
