@@ -4,7 +4,7 @@ import { limitPositionals, usageError } from '../command.ts';
 import { boolFlag, type Flag, intFlag, stringFlag } from '../flags.ts';
 
 /** The daemon's own answer to a request that takes too long wins over ours: it says why. */
-const GRACE_MS = 500;
+const GRACE_MS = 1500;
 
 /** The flags of every command that talks to a daemon. */
 export function controlFlags(seconds: number): {
