@@ -4,8 +4,9 @@
  * Development and tests run the sources; Node strips no types below `node_modules`, so the package has to ship JavaScript.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { configJsonSchema } from '../src/config/index.ts';
 
 const ROOT = dirname(import.meta.dirname);
 
@@ -17,6 +18,8 @@ export function build(folder: string): void {
   const { status, error } = spawnSync(compiler, args, { stdio: 'inherit' });
   if (error !== undefined) throw error;
   if (status !== 0) throw new Error(`tsc ended with ${status}`);
+  const schema = `${JSON.stringify(configJsonSchema(), undefined, 2)}\n`;
+  writeFileSync(join(folder, 'litestream.schema.json'), schema);
   chmodSync(join(folder, 'cli/bin.js'), 0o755);
 }
 

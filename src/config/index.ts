@@ -1,4 +1,5 @@
 export { defaultMetaPath, resolveDatabase, type ResolvedDatabase } from './database.ts';
+export { configJsonSchema, type JsonSchema } from './json-schema.ts';
 export type { ReplicaKeys } from './keys.ts';
 export {
   commandLineConfig,

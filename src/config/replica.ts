@@ -224,6 +224,9 @@ const RESOLVERS: Readonly<Record<ReplicaType, (keys: ReplicaKeys) => ReplicaLoca
   nats: resolveNats,
 };
 
+/** What the key `type` may say. */
+export const replicaTypes: readonly string[] = [...Object.keys(RESOLVERS), 'gcs'];
+
 function isReplicaType(name: string): name is ReplicaType {
   return Object.hasOwn(RESOLVERS, name);
 }

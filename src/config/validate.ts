@@ -4,7 +4,8 @@ import { redactUrl } from '../lib/redact-url.ts';
 import type { Config, DatabaseConfig } from './types.ts';
 
 const MINUTE_MS = 60_000;
-const LOG_TYPES: ReadonlySet<string> = new Set(['', 'text', 'json', 'pretty']);
+/** What `logging.type` may say. */
+export const logTypes: readonly string[] = ['', 'text', 'json', 'pretty'];
 
 function configError(
   message: string,
@@ -159,7 +160,7 @@ export function validateConfig(config: Config): void {
     if (database.path !== '') earlier.set(database.path, number);
   }
   const { type } = config.logging;
-  if (!LOG_TYPES.has(type)) {
+  if (!logTypes.includes(type)) {
     throw configError(`logging.type: unknown log type "${type}" (expected text, json or pretty)`);
   }
 }
