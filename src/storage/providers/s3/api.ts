@@ -18,7 +18,9 @@ import { sha256Hex, sign, UNSIGNED_PAYLOAD } from './signer.ts';
 
 const ATTEMPTS = 10;
 const RETRY_BASE_MS = 400;
-const RETRY_MAX_MS = 20_000;
+const RETRY_MAX_MS = 8000;
+/** For parts of an upload: giving one up throws the others away. */
+const PATIENT_RETRY_MAX_MS = 20_000;
 /** No further attempt begins later than this after the first one. */
 const RETRY_TOTAL_MS = 60_000;
 const TELL_FROM_ATTEMPT = 3;
@@ -49,6 +51,8 @@ export interface S3Request {
   readonly allowed?: readonly number[] | undefined;
   /** Default 10. */
   readonly attempts?: number | undefined;
+  /** Wait longer between attempts: much work depends on this one. */
+  readonly patient?: boolean | undefined;
 }
 
 /** An answer that was read to its end. */
@@ -117,7 +121,7 @@ export class S3Api {
       random,
       attempts: request.attempts ?? ATTEMPTS,
       baseMs: RETRY_BASE_MS,
-      maxMs: RETRY_MAX_MS,
+      maxMs: request.patient === true ? PATIENT_RETRY_MAX_MS : RETRY_MAX_MS,
       totalMs: RETRY_TOTAL_MS,
       signal: request.signal,
       what: `s3: ${request.what}`,

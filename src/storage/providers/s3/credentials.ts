@@ -1,8 +1,8 @@
 import { errorMessage, LitestreamError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../telemetry/index.ts';
+import { optionalPackage } from '../../optional-package.ts';
 
 const PACKAGE = '@aws-sdk/credential-provider-node';
-const INSTALL = `npm install ${PACKAGE}@3`;
 
 /** A key pair. Never logged, never part of an error. */
 export interface Credentials {
@@ -34,21 +34,11 @@ function fixed(credentials: Credentials): CredentialSource {
   return { get: () => Promise.resolve(credentials), refresh: () => Promise.resolve(false) };
 }
 
-/** Loads the package that knows profiles, roles, containers and instances: only when nothing simpler is configured. */
-async function loadChain(logger: ChainLogger): Promise<ChainProvider> {
-  try {
-    const { defaultProvider } = await import('@aws-sdk/credential-provider-node');
-    return defaultProvider({ logger }) as ChainProvider;
-  } catch (error) {
-    if (!isMissingPackage(error)) throw error;
-    const text = `s3: no access-key-id is configured, and ${PACKAGE}, which looks for other credentials, is not installed`;
-    throw new LitestreamError('ERR_CONFIG', text, { cause: error, hint: INSTALL });
-  }
-}
-
-function isMissingPackage(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND';
-}
+/** The package that knows profiles, roles, containers and instances. */
+const loadChain: ChainLoader = async (logger) => {
+  const { defaultProvider } = await import('@aws-sdk/credential-provider-node');
+  return defaultProvider({ logger });
+};
 
 function chainError(error: unknown): LitestreamError {
   if (error instanceof LitestreamError) return error;
@@ -118,6 +108,17 @@ export function credentialSource(
     const sessionToken = environment['AWS_SESSION_TOKEN'] ?? '';
     return fixed(pick({ accessKeyId, secretAccessKey, sessionToken }));
   }
+  const known = chains.get(environment);
+  if (known !== undefined) return known;
+  const chain = chainSource(logger, load);
+  chains.set(environment, chain);
+  return chain;
+}
+
+/** One for all replicas of a process: instances and services that hand out credentials limit the number of questions. */
+const chains = new WeakMap<CredentialPorts['environment'], CredentialSource>();
+
+function chainSource(logger: Logger, load: ChainLoader): CredentialSource {
   const silent = (): void => undefined;
   const chainLogger: ChainLogger = {
     debug: silent,
@@ -125,5 +126,7 @@ export function credentialSource(
     error: silent,
     warn: (...texts) => logger.log('warn', 'aws credentials', { text: texts.join(' ') }),
   };
-  return new ChainSource(() => load(chainLogger));
+  return new ChainSource(() =>
+    optionalPackage(() => load(chainLogger), 's3 replicas without access-key-id', PACKAGE),
+  );
 }

@@ -361,7 +361,7 @@ describe('requests that fail', () => {
     for (const [index, ms] of waits.entries()) {
       assert.equal(
         ms,
-        Math.min(20_000, 400 * 2 ** index) / 2,
+        Math.min(8000, 400 * 2 ** index) / 2,
         'half of the bound: the jitter is 0.5',
       );
     }

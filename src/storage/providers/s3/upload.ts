@@ -198,6 +198,7 @@ export class Uploader {
       query: { partNumber: String(number), uploadId },
       headers: this.#options.sse.object,
       body,
+      patient: true,
       signal,
     });
     const etag = headers['etag'] ?? '';
@@ -236,6 +237,7 @@ export class Uploader {
           query: { uploadId },
           headers: { 'content-type': 'application/xml', ...condition },
           body: bytesBody(new TextEncoder().encode(xml)),
+          patient: true,
           signal,
         },
         read,
