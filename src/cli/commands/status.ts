@@ -9,8 +9,9 @@ import { readConfigForCommand } from '../config.ts';
 import { boolFlag } from '../flags.ts';
 import { formatJson, formatSize, formatTime } from '../output/format.ts';
 import { formatTable } from '../output/table.ts';
+import { type RemoteColumns, remoteColumns } from '../remote-status.ts';
 
-interface StatusRow {
+interface StatusRow extends Partial<RemoteColumns> {
   readonly database: string;
   readonly status: 'ok' | 'not initialized' | 'no database' | 'error';
   readonly local_txid: string;
@@ -102,8 +103,14 @@ async function statusOf(database: ResolvedDatabase, fileSystem: FileSystem): Pro
 export const command: Command = defineCommand({
   name: 'status',
   synopsis: ['status [flags] [DB_PATH]'],
-  about: 'Shows the local replication status of one or all databases of the configuration file.',
-  flags: { ...configFlags, json: boolFlag('print JSON') },
+  about:
+    'Shows the local replication status of one or all databases of the configuration file. With -remote also the newest\n' +
+    'TXID of the replica, and how long the oldest local file has been missing there.',
+  flags: {
+    ...configFlags,
+    json: boolFlag('print JSON'),
+    remote: boolFlag('list the default replica of each database, too'),
+  },
   async run({ values, positionals }, io) {
     const config = await readConfigForCommand(values, io);
     const [argument = ''] = positionals;
@@ -111,11 +118,17 @@ export const command: Command = defineCommand({
     const rows: StatusRow[] = [];
     const { databases } = await resolveDatabases(config.databases);
     for (const database of databases) {
-      if (only === undefined || database.path === only)
-        rows.push(await statusOf(database, io.fileSystem));
+      if (only !== undefined && database.path !== only) continue;
+      const { verified, ...row } = await statusOf(database, io.fileSystem);
+      const remote = values.remote ? await remoteColumns(database, io) : {};
+      rows.push({ ...row, ...remote, ...(verified === undefined ? {} : { verified }) });
     }
     const header = ['database', 'status', 'local txid', 'wal size'];
-    const cells = rows.map((row) => [row.database, row.status, row.local_txid, row.wal_size]);
+    if (values.remote) header.push('replica txid', 'lag');
+    const cells = rows.map((row) => {
+      const { lag, local_txid: local, replica_txid: replica, wal_size: size } = row;
+      return [row.database, row.status, local, size, ...(replica ? [replica, lag ?? '-'] : [])];
+    });
     const text = formatTable(header, cells) + verifiedText(rows);
     io.stdout.write(values.json ? formatJson(rows) : text);
     return 0;
