@@ -30,6 +30,7 @@ export interface ReplicaSettingKeys {
   readonly 'account-name'?: string;
   readonly 'account-key'?: string;
   readonly 'sas-token'?: string;
+  readonly 'connection-string'?: string;
   readonly host?: string;
   readonly user?: string;
   readonly password?: string;
@@ -151,6 +152,7 @@ export const replicaSettingSchema: SchemaOf<ReplicaSettingKeys> = {
   'account-name': 'string',
   'account-key': 'string',
   'sas-token': 'string',
+  'connection-string': 'string',
   host: 'string',
   user: 'string',
   password: 'string',

@@ -129,6 +129,7 @@ function resolveAbs(keys: ReplicaKeys): ReplicaLocation {
     accountName: firstText(keys['account-name'], form?.account),
     accountKey: firstText(keys['account-key']),
     sasToken: firstText(keys['sas-token']).replace(/^\?/, ''),
+    connectionString: firstText(keys['connection-string']),
   };
 }
 

@@ -57,6 +57,8 @@ export interface AbsLocation {
   readonly accountName: string;
   readonly accountKey: string;
   readonly sasToken: string;
+  /** Account, key or SAS token and endpoint in one. */
+  readonly connectionString?: string | undefined;
 }
 
 /** Spec: config 6.9. */

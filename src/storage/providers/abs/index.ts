@@ -2,6 +2,7 @@ import type { Clock } from '../../../lib/clock.ts';
 import type { ReplicaClient } from '../../contract.ts';
 import type { AbsLocation } from '../../locations.ts';
 import { AbsReplicaClient } from './client.ts';
+import { withConnectionString } from './connection-string.ts';
 import { containerAddress, containerClient, type CredentialPorts } from './credentials.ts';
 
 export interface AbsPorts extends CredentialPorts {
@@ -19,7 +20,8 @@ export async function createAbsClient(
   location: AbsLocation,
   { clock, environment, logger, random = Math.random }: AbsPorts,
 ): Promise<ReplicaClient> {
-  const { url: address } = containerAddress(location);
-  const container = await containerClient(location, { environment, logger });
+  const whole = withConnectionString(location, environment ?? {});
+  const { url: address } = containerAddress(whole);
+  const container = await containerClient(whole, { environment, logger });
   return new AbsReplicaClient({ container, address, path: location.path, clock, random });
 }
