@@ -53,18 +53,22 @@ function openClient(server: GcsServer, path: string): ReplicaClient {
 
 const scope: Scope = fileScope();
 
-replicaClientSuite('gs with sessions', async () => {
-  const server = await GcsServer.start(scope, { pageSize: 100 });
-  return {
-    open: (path) => Promise.resolve(openClient(server, path)),
-    putForeign(path, level, name, bytes) {
-      server.put(`${path}/ltx/${level}/${name}`, bytes);
-      return Promise.resolve();
-    },
-    keys: () => Promise.resolve([...server.objects.keys()]),
-    dispose: () => Promise.resolve(),
-  };
-});
+replicaClientSuite(
+  'gs with sessions',
+  async () => {
+    const server = await GcsServer.start(scope, { pageSize: 100 });
+    return {
+      open: (path) => Promise.resolve(openClient(server, path)),
+      putForeign(path, level, name, bytes) {
+        server.put(`${path}/ltx/${level}/${name}`, bytes);
+        return Promise.resolve();
+      },
+      keys: () => Promise.resolve([...server.objects.keys()]),
+      dispose: () => Promise.resolve(),
+    };
+  },
+  { manyFiles: 350 },
+);
 
 interface Bench {
   readonly server: GcsServer;

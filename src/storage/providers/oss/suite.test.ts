@@ -7,24 +7,28 @@ import { createOssClient } from './index.ts';
 const scope = fileScope();
 
 // The server checks every signature.
-replicaClientSuite('oss', async () => {
-  const server = await OssServer.start(scope, { pageSize: 300 });
-  const { bucket, endpoint, region, accessKeyId, accessKeySecret } = server;
-  const keys = { accessKeyId, secretAccessKey: accessKeySecret };
-  const sizes = { partSizeBytes: 1024 * 1024, concurrency: undefined };
-  return {
-    open: (path) =>
-      Promise.resolve(
-        createOssClient(
-          { type: 'oss', bucket, path, region, endpoint, ...keys, ...sizes },
-          { clock: systemClock },
+replicaClientSuite(
+  'oss',
+  async () => {
+    const server = await OssServer.start(scope, { pageSize: 100 });
+    const { bucket, endpoint, region, accessKeyId, accessKeySecret } = server;
+    const keys = { accessKeyId, secretAccessKey: accessKeySecret };
+    const sizes = { partSizeBytes: 1024 * 1024, concurrency: undefined };
+    return {
+      open: (path) =>
+        Promise.resolve(
+          createOssClient(
+            { type: 'oss', bucket, path, region, endpoint, ...keys, ...sizes },
+            { clock: systemClock },
+          ),
         ),
-      ),
-    putForeign(path, level, name, bytes) {
-      server.put(`${path}/000${level}/${name}`, bytes);
-      return Promise.resolve();
-    },
-    keys: () => Promise.resolve([...server.objects.keys(), ...server.uploads.keys()]),
-    dispose: () => Promise.resolve(),
-  };
-});
+      putForeign(path, level, name, bytes) {
+        server.put(`${path}/000${level}/${name}`, bytes);
+        return Promise.resolve();
+      },
+      keys: () => Promise.resolve([...server.objects.keys(), ...server.uploads.keys()]),
+      dispose: () => Promise.resolve(),
+    };
+  },
+  { manyFiles: 350 },
+);
