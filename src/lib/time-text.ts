@@ -22,16 +22,6 @@ export function parseRfc3339(text: string): number | undefined {
   return ms === undefined ? undefined : ms + Number(fraction.padEnd(3, '0').slice(0, 3));
 }
 
-/** The form of HTTP headers: `Tue, 15 Nov 1994 08:12:31 GMT`. */
-export function formatHttpDate(ms: number): string {
-  return new Date(ms).toUTCString();
-}
-
-/** Any of the three forms that HTTP allows. */
-export function parseHttpDate(text: string): number | undefined {
-  return known(Date.parse(text));
-}
-
 /** For libraries that want one. */
 export function toDate(ms: number): Date {
   return new Date(ms);

@@ -113,6 +113,9 @@ export interface ReplicaClient {
   /** The local path of a file, where files are local (lets readers use positioned reads); otherwise undefined. */
   localPath?(key: FileKey): string;
 
+  /** The name of a file in the store, for log lines; only where files are objects with names of their own. */
+  objectKey?(key: FileKey): string;
+
   /**
    * Everything below a folder such as `generations`, subfolders included, in no particular order; a folder that does not exist is
    * empty. Only providers whose replicas may hold data of Litestream v0.3.x have this; they have {@link readObject}, too.

@@ -4,6 +4,7 @@ import { systemClock } from '../../src/lib/clock.ts';
 import { addressOf } from '../../src/storage/providers/s3/address.ts';
 import { S3Api } from '../../src/storage/providers/s3/api.ts';
 import { bytesBody } from '../../src/storage/providers/s3/body.ts';
+import { WireLog } from '../../src/storage/providers/s3/wire-log.ts';
 import { listObjects } from '../../src/storage/providers/s3/listing.ts';
 import { noopLogger } from '../../src/telemetry/index.ts';
 import type { S3Server } from '../support/servers/index.ts';
@@ -24,6 +25,7 @@ async function withApi<T>(server: S3Server, use: (api: S3Api) => Promise<T>): Pr
     clock: systemClock,
     random: Math.random,
     logger: noopLogger,
+    wire: new WireLog('', noopLogger),
   });
   try {
     return await use(api);

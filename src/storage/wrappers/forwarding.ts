@@ -32,6 +32,9 @@ export function forwarding(
     ...(client.localPath && {
       localPath: (key) => present(client.localPath?.(key), 'local path'),
     }),
+    ...(client.objectKey && {
+      objectKey: (key) => present(client.objectKey?.(key), 'object key'),
+    }),
     ...(client.listObjects && {
       listObjects: (folder, options) => present(client.listObjects?.(folder, options), 'listing'),
     }),

@@ -8,12 +8,13 @@ export function loggedDeletes(client: ReplicaClient, logger: Logger): ReplicaCli
     async delete(keys, options) {
       if (logger.enabled('debug')) {
         for (const { level, minTxid, maxTxid } of keys) {
-          const path = client.localPath?.({ level, minTxid, maxTxid });
+          const file = { level, minTxid, maxTxid };
+          const key = client.objectKey?.(file);
           logger.log('debug', 'deleting ltx file', {
             level,
             minTXID: minTxid,
             maxTXID: maxTxid,
-            path,
+            ...(key === undefined ? { path: client.localPath?.(file) } : { key }),
           });
         }
       }

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../../lib/errors.ts';
-import { parseHttpDate } from '../../../lib/time-text.ts';
 import type { Logger } from '../../../telemetry/index.ts';
 import {
   type HttpRequest,
   type HttpResponse,
   type HttpStatusError,
+  parseHttpDate,
   withRetries,
 } from '../../http/index.ts';
 import { raceAbort } from '../../streams.ts';
@@ -14,6 +14,7 @@ import { encodeQuery, type S3Address } from './address.ts';
 import type { RequestBody } from './body.ts';
 import type { CredentialSource } from './credentials.ts';
 import { answerError, EXPIRED } from './errors.ts';
+import type { WireLog } from './wire-log.ts';
 import { sha256Hex, sign, UNSIGNED_PAYLOAD } from './signer.ts';
 
 const ATTEMPTS = 10;
@@ -74,6 +75,7 @@ export interface S3ApiOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
+  readonly wire: WireLog;
 }
 
 /** Signed requests to one bucket, repeated while that may help. Spec: backends 5.2.5, 5.2.9. */
@@ -97,7 +99,9 @@ export class S3Api {
     return this.#retried(request, async () => {
       const response = await this.#accepted(request);
       const { status, headers } = response;
-      return read({ status, headers, text: await response.text() });
+      const text = await response.text();
+      this.#options.wire.responseBody(text);
+      return read({ status, headers, text });
     });
   }
 
@@ -112,6 +116,7 @@ export class S3Api {
       try {
         return await attempt();
       } catch (error) {
+        this.#options.wire.retry(n, error);
         if (n >= TELL_FROM_ATTEMPT) this.#tell(error);
         throw error;
       }
@@ -167,7 +172,7 @@ export class S3Api {
   }
 
   async #send(request: S3Request): Promise<HttpResponse> {
-    const { address, region, credentials, http, clock, signPayload } = this.#options;
+    const { address, region, credentials, http, clock, signPayload, wire } = this.#options;
     const { method, key, query = {}, body, signal } = request;
     const path = key === undefined ? address.bucketPath : address.objectPath(key);
     const all = { ...this.#options.headers, ...request.headers };
@@ -187,17 +192,23 @@ export class S3Api {
       },
     );
     const asked = encodeQuery(query);
-    this.#log(request, path, asked);
-    return this.#named(request, () =>
+    const target = asked === '' ? path : `${path}?${asked}`;
+    const { protocol, host, port } = address.target;
+    const url = `${protocol}//${host}:${port}${target}`;
+    this.#log(method, url);
+    wire.request(method, url, headers, body?.content);
+    const response = await this.#named(request, () =>
       http.send({
         method,
         target: address.target,
-        path: asked === '' ? path : `${path}?${asked}`,
+        path: target,
         headers: { ...(body !== undefined && { 'content-type': TYPE }), ...all, ...headers },
         body: body?.content,
         signal,
       }),
     );
+    wire.response(url, response.status, response.headers);
+    return response;
   }
 
   /** Errors of the connection get the request's name. */
@@ -216,11 +227,9 @@ export class S3Api {
     }
   }
 
-  #log({ method }: S3Request, path: string, query: string): void {
-    const { logger, address, headers } = this.#options;
+  #log(method: string, url: string): void {
+    const { logger, headers } = this.#options;
     if (!logger.enabled('debug')) return;
-    const { protocol, host, port } = address.target;
-    const url = `${protocol}//${host}:${port}${path}${query === '' ? '' : `?${query}`}`;
     const consistent = headers['x-tigris-consistent'];
     logger.log('debug', 's3 request', {
       s3: {

@@ -83,7 +83,7 @@ export class S3ReplicaClient implements ReplicaClient {
     options: ReadOptions = {},
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const session = await this.#session(options.signal);
-    yield* this.#stream(session, this.#key(key), options);
+    yield* this.#stream(session, this.objectKey(key), options);
   }
 
   async write(
@@ -92,7 +92,7 @@ export class S3ReplicaClient implements ReplicaClient {
     { signal, ifAbsent }: WriteOptions = {},
   ): Promise<FileInfo> {
     const { uploader, conditional } = await this.#session(signal);
-    const name = this.#key(key);
+    const name = this.objectKey(key);
     const createdAt =
       ifAbsent === true
         ? await conditional.upload({ key: name, source, signal })
@@ -105,7 +105,7 @@ export class S3ReplicaClient implements ReplicaClient {
     throwIfAborted(signal);
     if (keys.length === 0) return;
     const { deleter } = await this.#session(signal);
-    const names = keys.map((key) => this.#key(key));
+    const names = keys.map((key) => this.objectKey(key));
     await deleter.delete(names, { what: 'delete batch', quiet: false, signal });
   }
 
@@ -135,6 +135,10 @@ export class S3ReplicaClient implements ReplicaClient {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const session = await this.#session(options.signal);
     yield* this.#stream(session, joinPath(this.#location.path, key), options);
+  }
+
+  objectKey(key: FileKey): string {
+    return LAYOUT.fileKey(this.#location.path, key);
   }
 
   /** The lease of this replica. */
@@ -186,10 +190,6 @@ export class S3ReplicaClient implements ReplicaClient {
     return listObjects({ api, logger: this.#ports.logger }, prefix, signal);
   }
 
-  #key(key: FileKey): string {
-    return LAYOUT.fileKey(this.#location.path, key);
-  }
-
   async *#stream(
     { api, sse }: S3Session,
     key: string,
@@ -218,7 +218,7 @@ export class S3ReplicaClient implements ReplicaClient {
     file: FileInfo,
     signal: AbortSignal | undefined,
   ): Promise<FileInfo | undefined> {
-    const key = this.#key(file);
+    const key = this.objectKey(file);
     try {
       const { headers } = await session.api.request({
         what: `head object ${key}`,

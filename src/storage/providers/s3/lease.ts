@@ -1,8 +1,9 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../../lib/errors.ts';
-import { formatRfc3339, parseHttpDate, parseRfc3339 } from '../../../lib/time-text.ts';
+import { formatRfc3339, parseRfc3339 } from '../../../lib/time-text.ts';
 import type { Logger } from '../../../telemetry/index.ts';
 import type { CallOptions } from '../../contract.ts';
+import { parseHttpDate } from '../../http/index.ts';
 import {
   type HeldLease,
   LEASE_TTL_MS,

@@ -453,6 +453,40 @@ describe('requests that fail', () => {
     );
   });
 
+  it('are shown as they are on the wire where that is asked for', async (t) => {
+    const shown = async (debug: string): Promise<[string, string][]> => {
+      const { fake, open, lines } = await s3Bench(t);
+      const environment = { LITESTREAM_S3_DEBUG: debug };
+      let failures = 1;
+      fake.rules.fault = () => (failures-- > 0 ? { status: 503, code: 'SlowDown' } : undefined);
+      const client = open({ endpoint: ENDPOINT }, { environment });
+      await client.write(KEY, bytesSource(ltxLike(100)));
+      await client.delete([KEY]);
+      return lines
+        .filter(([line]) => /^(?:info|warn) /.test(line))
+        .map(([line, attributes]) => [line, inspect(attributes, { depth: 9 })]);
+    };
+    assert.deepEqual(await shown(''), []);
+    const names = (lines: [string, string][]): string[] => [
+      ...new Set(lines.map(([line]) => line)),
+    ];
+    assert.deepEqual(names(await shown('retries')), ['info s3 attempt failed']);
+    assert.deepEqual(names(await shown('signing, REQUEST')), [
+      'info s3 signing',
+      'info s3 wire request',
+    ]);
+    const [unknown] = await shown('request ,x');
+    assert.equal(
+      unknown?.[0],
+      'warn unknown LITESTREAM_S3_DEBUG value, expected: signing, request, request-with-body, response, response-with-body, retries, all',
+    );
+    const all = (await shown('all')).flat().join('\n');
+    for (const text of ['<Delete', '100 bytes', 'DeleteResult', 'SlowDown', 'host;x-amz-']) {
+      assert.ok(all.includes(text), text);
+    }
+    assert.doesNotMatch(all, /Signature=|litestream\+secret/);
+  });
+
   it('tell nothing that is secret', async (t) => {
     const secretAccessKey = 'very+secret/key';
     const sseCustomerKey = Buffer.alloc(32, 9).toString('base64');

@@ -13,6 +13,7 @@ import { lookUpRegion } from './region.ts';
 import { resolveSettings, type S3Settings } from './settings.ts';
 import { type SseHeaders, sseHeaders } from './sse.ts';
 import { Uploader } from './upload.ts';
+import { WireLog } from './wire-log.ts';
 
 /** What a client stands on. */
 export interface S3Ports {
@@ -83,6 +84,7 @@ export async function openSession(
       clock,
       random,
       logger,
+      wire: new WireLog(environment['LITESTREAM_S3_DEBUG'] ?? '', logger),
     };
     const region =
       settings.region ??
