@@ -33,9 +33,21 @@ export interface Io {
 /** One command of the program. */
 export interface Command {
   readonly name: string;
+  /** Synopsis lines, without `litestream`. */
+  readonly synopsis: readonly string[];
+  readonly flags: Flags;
   usage(io: Io): string;
   /** Parses the arguments and does the work. Returns the exit code. @throws FlagError, HelpRequest, LitestreamError */
   run(args: readonly string[], io: Io): Promise<number>;
+}
+
+/** One row of the command table. The command's code is loaded when it is used. */
+export interface CommandRow {
+  readonly name: string;
+  readonly summary: string;
+  /** Hidden commands are not listed in the main help. */
+  readonly hidden?: boolean;
+  readonly load: () => Promise<{ readonly command: Command }>;
 }
 
 export interface CommandDefinition<F extends Flags> {
@@ -80,6 +92,8 @@ export function defineCommand<F extends Flags>(definition: CommandDefinition<F>)
   const { name, synopsis, about, flags, more } = definition;
   return {
     name,
+    synopsis,
+    flags,
     usage({ environment }) {
       const lines = [
         ...synopsis.map((line, index) => `${index === 0 ? 'usage:' : '      '} litestream ${line}`),

@@ -1,16 +1,18 @@
-import type { Command } from './command.ts';
+import type { Command, CommandRow } from './command.ts';
 
-/** One row of the command table. The command's code is loaded when it is used. */
-export interface CommandRow {
-  readonly name: string;
-  readonly summary: string;
-  /** Hidden commands are not listed in the main help. */
-  readonly hidden?: boolean;
-  readonly load: () => Promise<{ readonly command: Command }>;
+/** Completion knows all commands, this table therefore it, and not the other way round. */
+async function loadCompletion(): Promise<{ readonly command: Command }> {
+  const { completionCommand } = await import('./commands/completion.ts');
+  return { command: completionCommand(commandTable) };
 }
 
 /** All commands, alphabetically. Spec: cli 2. */
 export const commandTable: readonly CommandRow[] = [
+  {
+    name: 'completion',
+    summary: 'print a completion script for a shell',
+    load: loadCompletion,
+  },
   {
     name: 'databases',
     summary: 'list the databases of the configuration file',
