@@ -125,7 +125,7 @@ function numbersOf(path: string): Set<unknown> {
   );
 }
 
-test('B4 what was waited for is in the replica, also when the daemon is killed and started again', async (t) => {
+test('E9 what was waited for is in the replica, also when the daemon is killed and started again', async (t) => {
   const site = new Site(
     t,
     'dbs:',
