@@ -63,7 +63,7 @@ async function restore(client: ReplicaClient, target: RestoreTarget): Promise<Ex
 }
 
 for (const [name, golden] of Object.entries(manifest)) {
-  test(`I1 restores ${name} bit for bit, latest and every TXID`, async () => {
+  test(`RST-24 I1 restores ${name} bit for bit, latest and every TXID`, async () => {
     const client = await open(name, golden);
     assert.deepEqual(await restore(client, {}), golden.latest);
     for (const [text, expected] of Object.entries(golden.txids)) {

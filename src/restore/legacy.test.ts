@@ -229,12 +229,12 @@ const history = write((writer) =>
 const lastRows = history.at(-1)?.rows ?? 0;
 
 describe('v0.3.x data', () => {
-  test('is restored to the last segment', async () => {
+  test('RST-07 is restored to the last segment', async () => {
     assert.equal(await restored(replica(history)), lastRows);
     assert.equal(lastRows, 95);
   });
 
-  test('is restored to every point in time', async () => {
+  test('RST-07 is restored to every point in time', async () => {
     const client = replica(history);
     for (const [n, { key, rows }] of history.entries()) {
       const timestampMs = 1000 + n * 1000;
@@ -280,7 +280,7 @@ describe('v0.3.x data', () => {
     });
   }
 
-  test('is read through names with more digits', async () => {
+  test('RST-05 is read through names with more digits', async () => {
     const longer = history.map((object) => ({
       ...object,
       key: object.key.replace(/_([0-9a-f]{8})\./, '_0000$1.'),
@@ -326,7 +326,7 @@ describe('holes in v0.3.x data', () => {
     ['a whole WAL', '', /missing WAL index: expected 1\/0, got 2\/0$/],
   ];
   for (const [what, name, message] of cases) {
-    test(`I8 ${what} is missed before anything is read`, async () => {
+    test(`RST-05 I8 ${what} is missed before anything is read`, async () => {
       const objects = history.filter(({ key }) =>
         name === '' ? !key.includes('/00000001_') : !key.endsWith(name),
       );
@@ -338,7 +338,7 @@ describe('holes in v0.3.x data', () => {
     });
   }
 
-  test('I8 a segment in the middle is missed and named', async () => {
+  test('RST-05 I8 a segment in the middle is missed and named', async () => {
     const [, , middle, next] = history;
     const objects = write((writer) => writer.snapshot().write(5).write(30).write(3));
     const [, first, second, third] = objects;
@@ -353,7 +353,7 @@ describe('holes in v0.3.x data', () => {
     assert.equal(error.code, 'ERR_TX_GAP');
   });
 
-  test('the last segment is not missed', async () => {
+  test('RST-05 the last segment is not missed', async () => {
     const last = history.at(-1)?.key ?? '';
     assert.equal(await restored(without(replica(history), last)), history.at(-2)?.rows);
   });
@@ -393,7 +393,7 @@ describe('damaged v0.3.x data', () => {
     }
   });
 
-  test('is refused if it is encrypted', async () => {
+  test('RST-07 is refused if it is encrypted', async () => {
     const age = Buffer.from('age-encryption.org/v1\n-> X25519 and so on');
     const error = await refused(replace('00000001.snapshot.lz4', () => age));
     assert.match(error.message, /encrypted with age/);
@@ -451,7 +451,7 @@ describe('damaged v0.3.x data', () => {
   });
 });
 
-describe('generations', () => {
+describe('RST-06 generations', () => {
   const A = '00000000000000aa';
   const B = 'bbbbbbbbbbbbbbbb';
   const C = '0c0c0c0c0c0c0c0c';
@@ -497,7 +497,7 @@ describe('generations', () => {
   }
 });
 
-describe('both layouts below one path', () => {
+describe('RST-06 both layouts below one path', () => {
   const legacy = write((writer) => writer.snapshot().write(10));
 
   /** A database of one page without rows stands for the LTX files. */
@@ -626,7 +626,7 @@ describe('a v0.3.x restore that does not go well', () => {
     assert.equal(await restored(vanishing, { parallelism: 1 }), 3);
   });
 
-  test('leaves nothing, wherever the file system fails', async () => {
+  test('RST-11 leaves nothing, wherever the file system fails', async () => {
     const objects = write((writer) => writer.snapshot().write(3).write(2).nextIndex().write(1));
     const fileSystem = new FaultyFileSystem(nodeFileSystem);
     await restored(replica(objects), { fileSystem });
@@ -664,7 +664,7 @@ describe('a v0.3.x restore that does not go well', () => {
     }
   });
 
-  test('removes what a killed one has left: SQLite would apply it', async () => {
+  test('RST-11 removes what a killed one has left: SQLite would apply it', async () => {
     const options = optionsFor(replica(history), { integrityCheck: 'full' });
     for (const end of ['.tmp', '.tmp-wal', '.tmp-shm', '.tmp-journal']) {
       writeFileSync(`${options.outputPath}${end}`, 'left over');

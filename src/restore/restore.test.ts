@@ -363,7 +363,7 @@ function damageFiles(payload: 'block' | 'frame'): TestFile[] {
 }
 
 for (const payload of ['block', 'frame'] as const) {
-  test(`I2 no cut of any planned file goes unnoticed (${payload} payload)`, async () => {
+  test(`RST-12 RST-23 I2 no cut of any planned file goes unnoticed (${payload} payload)`, async () => {
     const files = damageFiles(payload);
     for (const file of files) {
       const client = await fill(new MemoryClient(), files, 512);
@@ -398,7 +398,7 @@ for (const payload of ['block', 'frame'] as const) {
     }
   });
 
-  test(`I2 a flipped bit anywhere gives an error or the same database (${payload} payload)`, async () => {
+  test(`RST-18 I2 a flipped bit anywhere gives an error or the same database (${payload} payload)`, async () => {
     const files = damageFiles(payload);
     const expected = await restored(await fill(new MemoryClient(), files, 512));
     for (const file of files) {
@@ -596,14 +596,14 @@ test('writes rollback-journal mode into the header where that is asked for, and 
   assertSame(found, expected, 'the rest');
 });
 
-test('creates missing parents', async () => {
+test('RST-16 creates missing parents', async () => {
   const { client, expected } = await smallReplica();
   const outputPath = join(freshPath(), 'a/b/out.db');
   await restoreDatabase(optionsFor(client, { outputPath }));
   assertSame(readFileSync(outputPath), expected, 'below new folders');
 });
 
-test('refuses existing outputs and sidecars, also beside a missing output, and touches nothing', async () => {
+test('RST-08 refuses existing outputs and sidecars, also beside a missing output, and touches nothing', async () => {
   const { client } = await smallReplica();
   const cases: readonly (readonly [string, string, RegExp])[] = [
     [
@@ -633,7 +633,7 @@ test('refuses existing outputs and sidecars, also beside a missing output, and t
   });
 });
 
-test('replaces an empty output, and with force anything, sidecars included', async () => {
+test('RST-08 RST-16 replaces an empty output, and with force anything, sidecars included', async () => {
   const { client, expected } = await smallReplica();
   const empty = optionsFor(client);
   writeFileSync(empty.outputPath, '');
@@ -655,7 +655,7 @@ test('replaces an empty output, and with force anything, sidecars included', asy
   }
 });
 
-test('keeps the existing database when there is nothing to restore', async () => {
+test('RST-20 keeps the existing database when there is nothing to restore', async () => {
   const options = optionsFor(new MemoryClient(), { force: true });
   writeFileSync(options.outputPath, 'precious');
   writeFileSync(`${options.outputPath}-wal`, 'also');
@@ -669,7 +669,7 @@ test('keeps the existing database when there is nothing to restore', async () =>
   ]);
 });
 
-test('I3 whatever file operation fails, the old database stays or the new one is complete, and no temporary file is left', async () => {
+test('RST-11 RST-20 I3 whatever file operation fails, the old database stays or the new one is complete, and no temporary file is left', async () => {
   const { client, expected } = await smallReplica();
   const recorder = new FaultyFileSystem(nodeFileSystem);
   const first = optionsFor(client, { fileSystem: recorder, force: true });
@@ -691,7 +691,7 @@ test('I3 whatever file operation fails, the old database stays or the new one is
   }
 });
 
-test('I3 whenever the process dies, the old database is there or the new one is complete, and the next restore succeeds', async () => {
+test('RST-11 I3 whenever the process dies, the old database is there or the new one is complete, and the next restore succeeds', async () => {
   const { client, expected } = await smallReplica();
   const recorder = new FaultyFileSystem(nodeFileSystem);
   const first = optionsFor(client, { fileSystem: recorder, force: true });
@@ -723,7 +723,7 @@ test('says how much room the database needs before it writes', async () => {
   );
 });
 
-test('checks the integrity of what it restored and removes what fails', async () => {
+test('RST-18 RST-20 checks the integrity of what it restored and removes what fails', async () => {
   const { client } = await smallReplica();
   const error = await refused(client, { integrityCheck: 'quick' });
   assert.equal(error.code, 'ERR_INTEGRITY');
@@ -755,7 +755,7 @@ test('a sound database passes the integrity check and leaves no sidecars', async
 
 // --- reading ------------------------------------------------------------------------------------------------------
 
-test('lists each level once and reads each small file once', async () => {
+test('RST-26 lists each level once and reads each small file once', async () => {
   const history = makeHistory(21, 512, 9);
   const client = new FaultyClient(await fill(new MemoryClient(), history.files, 512));
   await restored(client);
@@ -763,7 +763,7 @@ test('lists each level once and reads each small file once', async () => {
   assert.equal(client.count('read'), 9);
 });
 
-test('survives broken, short and refused reads', async () => {
+test('RST-09 survives broken, short and refused reads', async () => {
   const history = makeHistory(22, 4096, 6);
   const expected = concat(history.images[5] ?? []);
   const client = new FaultyClient(await fill(new MemoryClient(), history.files, 4096));
@@ -795,7 +795,7 @@ test('gives up a store that stays down, with its message', async () => {
   );
 });
 
-test('I4 never mistakes a failing listing for an empty replica', async () => {
+test('RST-02 I4 never mistakes a failing listing for an empty replica', async () => {
   const client = new FaultyClient(new MemoryClient());
   client.inject({ operation: 'list', kind: 'before', nth: 4 });
   assert.equal((await refused(client)).code, 'ERR_STORAGE_TEMPORARY');
@@ -803,7 +803,7 @@ test('I4 never mistakes a failing listing for an empty replica', async () => {
   await assert.rejects(isEmptyReplica(client), { code: 'ERR_STORAGE_TEMPORARY' });
 });
 
-test('plans again when a planned file is gone', async () => {
+test('CMP-02 plans again when a planned file is gone', async () => {
   const history = makeHistory(24, 512, 6);
   const inner = await fill(new MemoryClient(), history.files, 512);
   let removed = false;
@@ -854,7 +854,7 @@ test('ends with nothing left when its signal fires', async () => {
   assert.equal((await running).code, 'ERR_ABORTED');
 });
 
-test('keeps few files open however long the plan is', async () => {
+test('RST-15 keeps few files open however long the plan is', async () => {
   const files: TestFile[] = [
     { level: 0, min: 1, max: 1, commit: 2, pages: pagesOf([page(1), page(2)]) },
   ];

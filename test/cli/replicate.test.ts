@@ -63,7 +63,7 @@ test('one pass replicates, lists and restores; a second one changes nothing', (c
   assert.deepEqual(content(join(folder, 'new/out.db')), content(join(folder, 'app.db')));
 });
 
-test('a child shorter than any poll is backed up, and its status decides the exit code', (context) => {
+test('OPS-17 a child shorter than any poll is backed up, and its status decides the exit code', (context) => {
   const { run, folder } = sandbox(context);
   using database = application(join(folder, 'app.db'), 10);
   assert.ok(database.isOpen);
@@ -104,7 +104,7 @@ test('a signal stops replication after a final sync, with status 0', async (cont
   assert.deepEqual(content(join(folder, 'out.db')), content(join(folder, 'app.db')));
 });
 
-test('a signal reaches the child, and a child that then fails loses nothing', async (context) => {
+test('OPS-18 a signal reaches the child, and a child that then fails loses nothing', async (context) => {
   const { run, folder } = sandbox(context);
   using database = application(join(folder, 'app.db'), 10);
   const url = `file://${folder}/replica`;

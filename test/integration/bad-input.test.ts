@@ -103,7 +103,7 @@ test('an unknown scheme is refused, and named', (t) => {
   assert.match(refused(join(folder, 'app.db'), 'gopher://host/path'), /gopher/);
 });
 
-test('two databases in one place are refused before anything is written', async (t) => {
+test('OPS-19 two databases in one place are refused before anything is written', async (t) => {
   const scene = new Scene(t);
   await scene.application();
   const other = join(scene.folder, 'other.db');

@@ -126,7 +126,7 @@ function fill(folder: string, spare: number): () => void {
   };
 }
 
-test('a disk that is full for the local files', async (t) => {
+test('OPS-05 a disk that is full for the local files', async (t) => {
   const disk = smallDisk(t);
   if (disk === undefined) return;
   const scene = new Scene(t, { folder: disk, database: ['checkpoint-interval: 0s'] });
@@ -154,7 +154,7 @@ test('a disk that is full for the local files', async (t) => {
   await application.close();
 });
 
-test('a disk that is full for the replica', async (t) => {
+test('OPS-05 a disk that is full for the replica', async (t) => {
   const disk = smallDisk(t);
   if (disk === undefined) return;
   const scene = new Scene(t);

@@ -113,7 +113,7 @@ test('killed together, both find everything that was committed', async (t) => {
   await scene.converged();
 });
 
-test('a second signal does not wait for a store that is down', async (t) => {
+test('OPS-03 OPS-18 a second signal does not wait for a store that is down', async (t) => {
   const scene = new Scene(t);
   const application = await scene.application();
   const daemon = scene.start();

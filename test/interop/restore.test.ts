@@ -74,7 +74,7 @@ for (const pageSize of [512, 4096, 65_536]) {
 }
 
 for (const version of OLDER_VERSIONS) {
-  test(`we restore what release ${version} wrote, at every TXID`, async (t) => {
+  test(`RST-24 we restore what release ${version} wrote, at every TXID`, async (t) => {
     const reference = await needReference(t);
     const older = await needReference(t, version);
     if (reference === undefined || older === undefined) return;

@@ -167,7 +167,7 @@ for (const kind of ['before', 'partial', 'after'] as const) {
   });
 }
 
-test('a file of another writer is never replaced, and ends the uploads', async (t) => {
+test('OPS-19 a file of another writer is never replaced, and ends the uploads', async (t) => {
   const { replica, reconcile, store, client } = await openBench(t, 4);
   await replica.sync(toTxid(2), reconcile);
   const theirs = ltxLike(700, 5_000, 99);

@@ -136,7 +136,7 @@ test('an unknown database, one that is missing, and a replica that fails are tol
   assert.equal(existsSync(missing), false, 'and is not created');
 });
 
-test('two databases in one replica are refused before anything is touched', async (t) => {
+test('OPS-19 two databases in one replica are refused before anything is touched', async (t) => {
   const [a, b] = members(t, 2);
   assert.ok(a !== undefined && b !== undefined);
   const databases = [a, b].map(({ path }) => databaseOptions(path, [a.client]));
@@ -218,7 +218,7 @@ test('a failure of one database touches no other', async (t) => {
   for (const member of all) assert.deepEqual(wrongPages(member), []);
 });
 
-test('E8 the last upload is tried again until it works', async (t) => {
+test('OPS-02 E8 the last upload is tried again until it works', async (t) => {
   const { store, one, clock, logger } = await openBench(t, 1, { shutdownSyncTimeoutMs: 30_000 });
   one.client.inject({ operation: 'write', kind: 'before', times: 3 });
   assert.deepEqual(await drive(clock, store.close()), []);
@@ -257,7 +257,7 @@ test('a timeout of 0 means one attempt', async (t) => {
 });
 
 for (const operation of ['write', 'list'] as const) {
-  test(`a store that hangs (${operation}) does not hold up the end beyond the time`, async (t) => {
+  test(`OPS-03 a store that hangs (${operation}) does not hold up the end beyond the time`, async (t) => {
     const { store, one, clock } = await openBench(t, 1, { shutdownSyncTimeoutMs: 5_000 });
     one.client.inject({ operation, kind: 'hang', times: 100 });
     const failures = await drive(clock, store.close());
@@ -265,7 +265,7 @@ for (const operation of ['write', 'list'] as const) {
   });
 }
 
-test('an interrupt ends an upload that hangs', async (t) => {
+test('OPS-03 OPS-18 an interrupt ends an upload that hangs', async (t) => {
   const { store, one, clock, logger } = await openBench(t, 1, { shutdownSyncTimeoutMs: 60_000 });
   one.client.inject({ operation: 'write', kind: 'hang' });
   const interrupt = new AbortController();

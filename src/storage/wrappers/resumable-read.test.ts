@@ -68,7 +68,7 @@ describe('resumed reads', () => {
   });
 
   for (const kind of ['before', 'partial', 'truncate', 'after'] as const) {
-    it(`go on where a stream ended: ${kind}`, async () => {
+    it(`RST-03 go on where a stream ended: ${kind}`, async () => {
       const { clock, faulty, client, info } = await setUp();
       faulty.inject({ operation: 'read', kind, amount: 100_001 });
       equal(await clock.runUntil(readAll(client, info)), BYTES);
