@@ -68,10 +68,12 @@ test('a replica that is written, compacted and deleted from meanwhile gives no a
 });
 
 test('damage ends with status 1 and says what, where, and what to do', async (t) => {
-  const scene = new Scene(t);
+  const scene = new Scene(t, { top: ['levels: []'] });
   const application = await scene.application();
   const daemon = scene.start();
   await scene.converged();
+  // From here on level 0 alone holds what is written.
+  await waitFor(() => filesOf(scene.replica, 9).length > 0, { what: 'the first snapshot' });
   await application.insert(5);
   await scene.converged();
   await daemon.stop();
