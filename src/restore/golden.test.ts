@@ -8,7 +8,7 @@ import { parseTxid } from '../formats/ltx/index.ts';
 import { systemClock } from '../lib/clock.ts';
 import { nodeFileSystem } from '../lib/file-system.ts';
 import { openFileReplica, type ReplicaClient } from '../storage/index.ts';
-import { noopLogger } from '../telemetry/index.ts';
+import { type Logger, noopLogger } from '../telemetry/index.ts';
 import { type RestoreTarget, restoreDatabase, timeBounds } from './index.ts';
 
 interface Expected {
@@ -47,7 +47,26 @@ function spread<T>(items: readonly T[]): readonly T[] {
   return items.filter((_, n) => n % step === 0 || n === items.length - 1);
 }
 
-async function restore(client: ReplicaClient, target: RestoreTarget): Promise<Expected> {
+const WARNING = 'warn restored from a snapshot of an old release, which may hold later changes';
+
+/** Keeps the lines of warnings and errors. */
+function recorder(): { logger: Logger; lines: string[] } {
+  const lines: string[] = [];
+  const logger: Logger = {
+    log: (level, message) => {
+      if (level === 'warn' || level === 'error') lines.push(`${level} ${message}`);
+    },
+    enabled: () => true,
+    with: () => logger,
+  };
+  return { logger, lines };
+}
+
+async function restore(
+  client: ReplicaClient,
+  target: RestoreTarget,
+  logger: Logger = noopLogger,
+): Promise<Expected> {
   const outputPath = join(folder, 'out.db');
   await restoreDatabase({
     client,
@@ -56,7 +75,7 @@ async function restore(client: ReplicaClient, target: RestoreTarget): Promise<Ex
     force: true,
     fileSystem: nodeFileSystem,
     clock: systemClock,
-    logger: noopLogger,
+    logger,
   });
   const bytes = readFileSync(outputPath);
   return { sha256: createHash('sha256').update(bytes).digest('hex'), size: bytes.length };
@@ -97,3 +116,31 @@ for (const [name, golden] of Object.entries(manifest)) {
     }
   });
 }
+
+test('RST-22 a state behind a snapshot of an old release is restored with a warning, the latest without', async () => {
+  const cases = [
+    ['v0.5.5-p4096-levels', true],
+    ['v0.5.17-p4096-l0-deleted', false],
+  ] as const;
+  for (const [name, old] of cases) {
+    const golden = manifest[name] ?? assert.fail(name);
+    const client = await open(name, golden);
+    const snapshots: bigint[] = [];
+    for await (const { maxTxid } of client.list(9)) snapshots.push(maxTxid);
+    const [first = 0n] = snapshots;
+    const txids = Object.keys(golden.txids).map((text) => parseTxid(text));
+    const [newest] = txids.slice(-1);
+    let warned = 0;
+    for (const txid of spread(txids)) {
+      const { logger, lines } = recorder();
+      await restore(client, { txid }, logger);
+      const expected = old && txid >= first && txid !== newest ? [WARNING] : [];
+      assert.deepEqual(lines, expected, `${name}, TXID ${txid}`);
+      warned += lines.length;
+    }
+    assert.equal(warned > 0, old, name);
+    const { logger, lines } = recorder();
+    await restore(client, {}, logger);
+    assert.deepEqual(lines, [], name);
+  }
+});

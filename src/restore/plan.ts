@@ -1,4 +1,4 @@
-import { formatTxid, toTxid, type Txid } from '../formats/ltx/index.ts';
+import { formatTxid, NO_TXID, toTxid, type Txid } from '../formats/ltx/index.ts';
 import { LitestreamError } from '../lib/errors.ts';
 import type { CallOptions, FileInfo, ReplicaClient } from '../storage/index.ts';
 
@@ -16,6 +16,8 @@ export interface RestorePlan {
   readonly minTxid: Txid;
   /** The state that the restore gives. */
   readonly maxTxid: Txid;
+  /** The last TXID that any file of the replica ends at. */
+  readonly newestTxid: Txid;
 }
 
 /** Oldest and newest creation time, milliseconds since the Unix epoch. */
@@ -138,7 +140,14 @@ export function choosePlan(listing: Listing, target: RestoreTarget): RestorePlan
   if (first === undefined || (target.txid !== undefined && maxTxid !== target.txid)) {
     throw notAvailable(target, maxTxid, listing);
   }
-  return { files, minTxid: first.minTxid, maxTxid };
+  return { files, minTxid: first.minTxid, maxTxid, newestTxid: newestTxid(listing) };
+}
+
+function newestTxid(listing: Listing): Txid {
+  let newest = NO_TXID;
+  for (const files of listing)
+    for (const { maxTxid } of files) if (maxTxid > newest) newest = maxTxid;
+  return newest;
 }
 
 /** Oldest and newest creation time of a listing, undefined when it is empty. */

@@ -11,6 +11,7 @@ import { checkOutputPath, sidecarPaths } from './output.ts';
 import { type Backup, chooseBackup } from './backups.ts';
 import { applyLegacy, legacyBytes } from './legacy.ts';
 import type { LegacyPlan } from './legacy-plan.ts';
+import { warnOfOldSnapshot } from './old-snapshot.ts';
 import { planRestore, type RestorePlan, type RestoreTarget } from './plan.ts';
 import { isGone } from './source.ts';
 
@@ -126,11 +127,15 @@ class Restore {
       throw error;
     }
     if (existing === undefined) await this.#checkPublished();
+    if (backup.kind === 'ltx') {
+      const { client, logger } = this.#options;
+      await warnOfOldSnapshot(backup.plan, client, logger, this.#signal);
+    }
     const durationMs = clock.monotonic() - started;
     if (backup.kind === 'ltx') {
       return { plan: backup.plan, legacy: undefined, bytesWritten, durationMs };
     }
-    const plan = { files: [], minTxid: NO_TXID, maxTxid: NO_TXID };
+    const plan = { files: [], minTxid: NO_TXID, maxTxid: NO_TXID, newestTxid: NO_TXID };
     return { plan, legacy: backup.plan, bytesWritten, durationMs };
   }
 
