@@ -50,7 +50,7 @@ const HOSTS: readonly (readonly [
 ];
 
 const LOCAL_HOST =
-  /^(?:localhost|127\.0\.0\.1|192\.168\..*|10\..*|172\.(?:1[6-9]|2|3[01]\.).*|.*\.local|.*\.localhost)$/;
+  /^(?:localhost|127\.0\.0\.1|192\.168\..*|10\..*|172\.(?:1[6-9]\.|2|3[01]\.).*|.*\.local|.*\.localhost)$/;
 
 /** What the host part of an `s3://` URL says. Spec: config 7.4. */
 function readHost(host: string): S3Host {
@@ -70,7 +70,7 @@ function readHost(host: string): S3Host {
 /** The endpoint of a URL's query, with a scheme. Spec: config 7.5. */
 export function withScheme(endpoint: string): string {
   if (/^https?:\/\//i.test(endpoint)) return endpoint;
-  const host = endpoint.replace(/[:/].*$/, '');
+  const host = endpoint.replace(/[:/].*$/, '').toLowerCase();
   return `${LOCAL_HOST.test(host) ? 'http' : 'https'}://${endpoint}`;
 }
 
