@@ -84,3 +84,25 @@ test('BKD-05 BKD-23 a burst of refusals costs a daemon nothing but time', async 
   assert.equal(run.status, 0, run.log);
   assert.equal(contentOf(output), contentOf(path));
 });
+
+test('BKD-13 an idle database asks its store nothing', async (t) => {
+  const { fake, config, path } = await site(t);
+  const app = new AppDatabase(t, path, { rows: 40 });
+  const daemon = new Daemon(t, OURS, 'replicate', '-config', config);
+  await waitFor(() => fake.objects.size > 0, { what: 'the first file' });
+  app.insert(10);
+  // Compactions fall on the boundaries of their intervals; between them there is silence.
+  await waitFor(
+    async () => {
+      const before = fake.requests.length;
+      await new Promise((resolve) => {
+        setTimeout(resolve, 3000);
+      });
+      return fake.requests.length === before;
+    },
+    { what: 'three seconds without a request', timeoutMs: 60_000 },
+  );
+  daemon.assertRunning();
+  assert.ok(fake.connections <= 12, `${fake.connections} connections`);
+  await daemon.stop();
+});
