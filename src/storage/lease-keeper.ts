@@ -221,7 +221,7 @@ export class LeaseKeeper {
   ): void {
     const { logger, location, owner } = this.#options;
     const ttl = new DurationValue(LEASE_TTL_MS);
-    logger.log(level, message, { replica: location, owner, ...attributes, ttl });
+    logger.log(level, message, { location, owner, ...attributes, ttl });
   }
 }
 
