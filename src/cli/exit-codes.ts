@@ -6,12 +6,18 @@ export const EXIT_OK = 0;
 /** Everything else; a child's own status is not passed on. Spec: cli 1.3. */
 export const EXIT_ERROR = 1;
 
-/** Prints `Error: …`, and `Try: …` for usage errors that know better. Returns the exit code. Spec: cli 1.4. */
+/**
+ * Prints `Error: …`, and `Try: …` for usage errors that know better; on a terminal also what other errors advise, which scripts do
+ * not expect. Returns the exit code. Spec: cli 1.4.
+ */
 export function printError(error: unknown, { stderr }: Pick<Io, 'stderr'>): number {
   stderr.write(`Error: ${errorMessage(error)}\n`);
   if (error instanceof LitestreamError) {
-    if (error.code === 'ERR_USAGE' && error.hint !== undefined)
-      stderr.write(`Try: ${error.hint}\n`);
+    if (error.code === 'ERR_USAGE') {
+      if (error.hint !== undefined) stderr.write(`Try: ${error.hint}\n`);
+    } else if (stderr.terminal && error.hint !== undefined) {
+      stderr.write(`Hint: ${error.hint}\n`);
+    }
   }
   return EXIT_ERROR;
 }

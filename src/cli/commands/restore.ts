@@ -32,7 +32,8 @@ import {
 } from '../flags.ts';
 import { commandLogger } from '../logging.ts';
 import { formatJson, formatTime, parseTimestamp } from '../output/format.ts';
-import { progressBar } from '../output/progress.ts';
+import { hintAtOwner } from '../output/owner-hint.ts';
+import { progressDisplay } from '../output/progress.ts';
 import { formatTable } from '../output/table.ts';
 import { SignalQueue } from '../signals.ts';
 import { replicaLogger, selectedClient, type Selection, selectReplica } from '../select-replica.ts';
@@ -139,8 +140,18 @@ async function checkTimeBounds({ client, timestampMs, selection }: Job): Promise
   const bounds = await timeBounds(client);
   if (bounds === undefined) throw new LitestreamError('ERR_TX_NOT_AVAILABLE', 'no backups found');
   if (timestampMs < bounds.oldestMs || timestampMs > bounds.newestMs) {
-    throw new LitestreamError('ERR_TX_NOT_AVAILABLE', 'timestamp does not exist');
+    throw new LitestreamError('ERR_TX_NOT_AVAILABLE', 'timestamp does not exist', {
+      details: { ...bounds },
+      ...boundsHint({ ...bounds }),
+    });
   }
+}
+
+/** To the millisecond: whoever takes one of them for `-timestamp` must not miss it. Spec: failures RST-19. */
+function boundsHint({ oldestMs, newestMs }: Readonly<Record<string, unknown>>): { hint?: string } {
+  if (typeof oldestMs !== 'number' || typeof newestMs !== 'number') return {};
+  const [oldest, newest] = [oldestMs, newestMs].map((ms) => new Date(ms).toISOString());
+  return { hint: `the oldest file of the replica is of ${oldest}, the newest of ${newest}` };
 }
 
 function target({ values, timestampMs }: Job): { txid?: Txid; timestampMs?: number } {
@@ -148,8 +159,9 @@ function target({ values, timestampMs }: Job): { txid?: Txid; timestampMs?: numb
   return timestampMs === undefined ? {} : { timestampMs };
 }
 
-function noBackup(cause: unknown): LitestreamError {
-  return new LitestreamError('ERR_TX_NOT_AVAILABLE', NO_BACKUP, { cause });
+function noBackup(cause: LitestreamError): LitestreamError {
+  const hint = boundsHint(cause.details);
+  return new LitestreamError('ERR_TX_NOT_AVAILABLE', NO_BACKUP, { cause, ...hint });
 }
 
 async function plan(job: Job): Promise<RestorePlan> {
@@ -228,7 +240,7 @@ async function restore(job: Job): Promise<void> {
     throw usageError('cannot specify index & timestamp to restore');
   }
   const started = clock.monotonic();
-  const progress = progressBar(io.stderr, clock);
+  const progress = progressDisplay(io.stderr, clock, logger);
   try {
     const result = await restoreDatabase({
       client,
@@ -243,6 +255,7 @@ async function restore(job: Job): Promise<void> {
       onProgress: progress.update,
     });
     progress.clear();
+    await hintAtOwner(fileSystem, outputPath, logger);
     if (!values.json) return;
     const txid = result.legacy === undefined ? formatTxid(result.plan.maxTxid) : '';
     io.stdout.write(summary(job, txid, clock.monotonic() - started));
@@ -257,7 +270,7 @@ async function follow(job: Job): Promise<void> {
   const { values, io, client, outputPath, logger, integrityCheck } = job;
   const { fileSystem, clock } = io;
   const started = clock.monotonic();
-  const progress = progressBar(io.stderr, clock);
+  const progress = progressDisplay(io.stderr, clock, logger);
   using signals = new SignalQueue();
   const stop = new AbortController();
   signals.handle(() => stop.abort());
