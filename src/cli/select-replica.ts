@@ -6,13 +6,14 @@ import {
   isReplicaUrl,
   resolveReplica,
   type ResolvedReplica,
+  urlWarnings,
 } from '../config/index.ts';
 import { LitestreamError } from '../lib/errors.ts';
 import type { ReplicaClient } from '../storage/index.ts';
 import type { Logger } from '../telemetry/index.ts';
 import { type Io, usageError } from './command.ts';
 import { type ConfigFlagValues, findDatabase, readConfigForCommand } from './config.ts';
-import { commandLogger } from './logging.ts';
+import { commandLogger, logConfigWarnings } from './logging.ts';
 
 /** Where a command that reads a replica was pointed at. */
 export interface Selection {
@@ -55,8 +56,11 @@ export async function selectReplica(
     if (values.config !== '') {
       throw usageError('cannot specify a replica URL and the -config flag');
     }
+    const replica = resolveReplica({ url: argument });
+    const warnings = urlWarnings({ url: argument }, 'REPLICA_URL');
+    logConfigWarnings(commandLogger(io, { toStderr: true }), warnings);
     return {
-      replica: resolveReplica({ url: argument }),
+      replica,
       databasePath: undefined,
       config: defaultConfig(),
     };

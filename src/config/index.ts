@@ -12,5 +12,5 @@ export {
 } from './load.ts';
 export { isReplicaUrl, normalizePath } from './path.ts';
 export { registeredDatabase } from './registered.ts';
-export { resolveReplica, type ResolvedReplica } from './replica.ts';
+export { resolveReplica, type ResolvedReplica, urlWarnings } from './replica.ts';
 export type { Config, ConfigWarning, DatabaseConfig, LoggingConfig } from './types.ts';

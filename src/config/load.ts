@@ -17,6 +17,8 @@ import {
 import { normalizePath } from './path.ts';
 import type { Config, ConfigWarning, DatabaseConfig } from './types.ts';
 import { validateConfig } from './validate.ts';
+import { urlWarnings } from './replica.ts';
+import { unsetSecretWarnings } from './unset-secrets.ts';
 import { configWarnings } from './warnings.ts';
 
 const SECOND_MS = 1000;
@@ -80,7 +82,24 @@ export function parseConfig(text: string, options: LoadOptions): LoadedConfig {
   refuseEmptyEntries(value);
   const config = buildConfig(value);
   validateConfig(config);
-  return { config, warnings: configWarnings(unknownKeys, bareDurations) };
+  const secrets = options.expandEnv ? unsetSecretWarnings(text, lookup) : [];
+  const warnings = [
+    ...configWarnings(unknownKeys, bareDurations),
+    ...secrets,
+    ...replicaUrlWarnings(value),
+  ];
+  return { config, warnings };
+}
+
+function replicaUrlWarnings(file: FileKeys): ConfigWarning[] {
+  return (file.dbs ?? []).flatMap((database, at) => {
+    const place = `dbs[${at}]`;
+    const several = (database?.replicas ?? []).flatMap((replica, index) =>
+      replica === null ? [] : urlWarnings(replica, `${place}.replicas[${index}].url`),
+    );
+    const one = database?.replica;
+    return one === undefined ? several : [...urlWarnings(one, `${place}.replica.url`), ...several];
+  });
 }
 
 /** The configuration of an empty file. */

@@ -24,11 +24,13 @@ function homeDirectory(path: string): string {
   return home;
 }
 
-/** The text without one leading `sqlite://` or `sqlite3://`. */
+/** The path in `sqlite://…`, `sqlite3://…` and in SQLite's own `file:…`, without parameters; any other text as it is. */
 export function stripDatabaseScheme(path: string): string {
   if (path.length < DATABASE_URL_LENGTH_MIN) return path;
   const scheme = DATABASE_SCHEMES.find((prefix) => path.startsWith(prefix));
-  return scheme === undefined ? path : path.slice(scheme.length);
+  if (scheme !== undefined) return path.slice(scheme.length).replace(/\?.*$/s, '');
+  // With two slashes it names a replica.
+  return /^file:(?!\/\/)./.test(path) ? path.slice('file:'.length).replace(/\?.*$/s, '') : path;
 }
 
 /** True if a command-line argument names a replica (`s3://…`) and not a database (a path, `sqlite://…`). Spec: cli 4. */

@@ -3,10 +3,12 @@ import { posix } from 'node:path';
 import { LitestreamError } from '../lib/errors.ts';
 import type { NatsLocation, ReplicaLocation } from '../storage/index.ts';
 import type { ReplicaKeys } from './keys.ts';
+import type { ConfigWarning } from './types.ts';
 import { normalizePath } from './path.ts';
 import { resolveOss } from './oss-replica.ts';
 import { firstText, parseUrl, type ParsedUrl, queryText, urlScheme } from './replica-url.ts';
 import { resolveS3 } from './s3-replica.ts';
+import { refuseUnsafeParameters, unknownParameters } from './url-parameters.ts';
 
 /** A replica ready to be built. Durations are milliseconds. */
 export interface ResolvedReplica {
@@ -70,18 +72,19 @@ function required(value: string | undefined, what: string, type: string): string
  * The folder of a `file://` URL. Everything after `file:` is cleaned, so `file://a/b` is `/a/b`. The reference writes to the
  * percent-encoded name; where such a folder exists it is used.
  */
-function fileUrlPath(url: string): string {
+function fileUrlPath(url: string): { readonly path: string; readonly encoded: boolean } {
   const { host, rawPath } = parseUrl(url);
   const path = `/${host}${rawPath}`;
   if (host + rawPath === '') throw configError('file replica path required');
   const clean = posix.resolve('/', path);
   const encoded = encodeURI(clean).replaceAll('#', '%23').replaceAll('?', '%3F');
-  return encoded !== clean && existsSync(encoded) ? encoded : clean;
+  if (encoded !== clean && existsSync(encoded)) return { path: encoded, encoded: true };
+  return { path: clean, encoded: false };
 }
 
 function resolveFile(keys: ReplicaKeys): ReplicaLocation {
   refuseBoth(keys, 'file', 'path');
-  if (keys.url) return { type: 'file', path: fileUrlPath(keys.url) };
+  if (keys.url) return { type: 'file', path: fileUrlPath(keys.url).path };
   if (!keys.path) throw configError('file replica path required');
   return { type: 'file', path: normalizePath(keys.path) };
 }
@@ -254,6 +257,7 @@ export function resolveReplica(keys: ReplicaKeys): ResolvedReplica {
   refuseAge(keys);
   const name = typeName(keys);
   if (!isReplicaType(name)) throw unknownType(name);
+  refuseUnsafeParameters(name, keys.url);
   if (keys.lease === true && name !== 's3') {
     throw configError(`lease is only supported for s3 replicas, not for ${name}`);
   }
@@ -266,4 +270,29 @@ export function resolveReplica(keys: ReplicaKeys): ResolvedReplica {
     autoRecover: keys['auto-recover'] ?? false,
     validationIntervalMs: Math.max(0, keys['validation-interval'] ?? 0),
   };
+}
+
+/** The WARN lines for a replica's URL. `key` is where it stands. Says nothing of a URL that is wrong. */
+export function urlWarnings(keys: ReplicaKeys, key: string): ConfigWarning[] {
+  try {
+    return warningsOfUrl(keys, key);
+  } catch {
+    // Whoever uses it says what is wrong with it.
+    return [];
+  }
+}
+
+function warningsOfUrl(keys: ReplicaKeys, key: string): ConfigWarning[] {
+  const { url = '' } = keys;
+  const type = typeName(keys);
+  if (url === '' || !isReplicaType(type)) return [];
+  const unknown = unknownParameters(type, url).map(({ hint, parameter }) => ({
+    message: 'ignoring unknown query parameter of a replica URL',
+    attributes: { key, parameter, ...(hint === undefined ? {} : { hint }) },
+  }));
+  if (type !== 'file') return unknown;
+  const { encoded, path } = fileUrlPath(url);
+  if (!encoded) return unknown;
+  const message = 'replica folder has a percent-encoded name, as other releases wrote it';
+  return [...unknown, { message, attributes: { key, path } }];
 }

@@ -1,4 +1,9 @@
-import { commandLineConfig, type Config, type ConfigWarning } from '../../config/index.ts';
+import {
+  commandLineConfig,
+  type Config,
+  type ConfigWarning,
+  urlWarnings,
+} from '../../config/index.ts';
 import { defaultConfigPath } from '../../lib/default-config-path.ts';
 import { type Command, configFlags, defineCommand, type Io, usageError } from '../command.ts';
 import { readConfig } from '../config.ts';
@@ -42,7 +47,8 @@ function fromCommandLine(
     throw usageError(`flag "${flag}" must be positioned before DB_PATH and REPLICA_URL arguments`);
   }
   const level = values['log-level'] === '' ? 'INFO' : values['log-level'];
-  return { config: commandLineConfig(path, urls), warnings: [], level };
+  const warnings = urls.flatMap((url) => urlWarnings({ url }, 'REPLICA_URL'));
+  return { config: commandLineConfig(path, urls), warnings, level };
 }
 
 async function readSource(
