@@ -90,6 +90,16 @@ test('CFG-05: an unknown parameter of a URL on the command line is warned about'
   assert.match(refused.stderr, /unsupported query parameter "encryption"/);
 });
 
+test('CFG-15: a blank command is an error, not a crash', (context) => {
+  const { run, folder } = scene(context);
+  const config = join(folder, 'absent.yml');
+  writeFileSync(config, `${readFileSync(config, 'utf8')}exec: "  "\n`);
+  const done = run('replicate');
+  assert.equal(done.code, 1);
+  assert.match(done.stderr, /^Error: .*exec/m);
+  assert.doesNotMatch(done.stderr, /\bat .*\.ts/);
+});
+
 test('CFG-08: a flag behind the arguments is named, never ignored', (context) => {
   const { run } = sandbox(context);
   for (const flag of ['-exec', '-once', '--config=x']) {

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, it, type TestContext } from 'node:test';
@@ -27,15 +26,6 @@ interface Called {
   readonly failed: boolean;
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 async function connect(t: TestContext, port: number): Promise<Client> {
   const client = new Client({ name: 'test', version: '1' });
   const transport = new StreamableHTTPClientTransport(new URL(`http://127.0.0.1:${port}/`));
@@ -52,25 +42,26 @@ async function scene(t: TestContext): Promise<Scene> {
   const app = new DatabaseSync(path);
   t.after(() => app.isOpen && app.close());
   app.exec('PRAGMA journal_mode = wal; CREATE TABLE t (x); INSERT INTO t VALUES (1)');
-  const port = await freePort();
   const config = join(folder, 'litestream.yml');
   writeFileSync(
     config,
-    `mcp-addr: "127.0.0.1:${port}"
+    `mcp-addr: "127.0.0.1:0"
+logging: { level: debug }
 socket: { enabled: true, path: ${JSON.stringify(join(folder, 's'))} }
 dbs: [{ path: ${JSON.stringify(path)}, replica: { path: ${JSON.stringify(join(folder, 'replica'))}, sync-interval: 20ms } }]
 `,
   );
   const daemon = new Daemon(t, OURS, 'replicate', '-config', config);
   await waitFor(() => existsSync(join(folder, 'replica/ltx/0')), { what: 'a first file' });
-  const client = await connect(t, port);
+  const [, port = ''] = /msg="mcp server listening" port=(\d+)/.exec(daemon.log) ?? [];
+  const client = await connect(t, Number(port));
   return {
     folder,
     path,
     config,
     app,
     daemon,
-    port,
+    port: Number(port),
     call: async (name, given = {}) => {
       const result = await client.callTool({ name: `litestream_${name}`, arguments: given });
       const content = result.content as { text: string }[];

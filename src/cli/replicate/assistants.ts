@@ -31,7 +31,7 @@ export class Assistants {
     logger.log('info', 'Starting MCP Streamable HTTP server', { addr: address });
     try {
       const { startMcp } = await import('../../mcp/index.ts');
-      const { server } = await startMcp({
+      const { port, server } = await startMcp({
         address,
         logger,
         clock: io.clock,
@@ -41,6 +41,7 @@ export class Assistants {
         refuseReset: (path) => this.#refuseReset(path),
       });
       this.#server = server;
+      logger.log('debug', 'mcp server listening', { port });
     } catch (error) {
       logger.log('error', 'MCP server error', { error: errorMessage(error) });
     }
