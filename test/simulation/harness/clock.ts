@@ -46,6 +46,11 @@ export class SimulatedClock implements Clock {
     return this.#timers.size;
   }
 
+  /** The process whose timers these were is dead. */
+  forget(): void {
+    this.#timers.clear();
+  }
+
   /** Time passes; nothing sleeps. */
   pass(ms: number): void {
     this.#move(ms);

@@ -14,8 +14,11 @@ import type { SyncFileSystem } from './sync-file-system.ts';
 import { check } from './violation.ts';
 
 /** The long checkpoint on a connection of its own, without a thread: its interruptions are the simulation's. */
-class InlineCheckpointWorker extends CheckpointWorker {
+export class InlineCheckpointWorker extends CheckpointWorker {
   readonly #connections = new Map<string, DatabaseSync>();
+
+  /** There is no thread to start. */
+  override prepare(): void {}
 
   override async checkpoint(path: string): Promise<CheckpointResult> {
     let db = this.#connections.get(path);

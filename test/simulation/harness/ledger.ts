@@ -14,7 +14,7 @@ import { namesIn } from './sync-file-system.ts';
 import { check, Violation } from './violation.ts';
 
 /** What one place knows of one transaction. */
-interface Entry {
+export interface Entry {
   readonly bytes: Uint8Array;
   readonly image: Buffer;
   readonly key: string;
@@ -44,7 +44,7 @@ function apply(base: Buffer | undefined, file: LtxFile, what: string): Buffer {
 }
 
 /** One chain of level-0 files, applied file by file as they appear. */
-class Chain {
+export class Chain {
   readonly name: string;
   readonly entries: Map<bigint, Entry> = new Map<bigint, Entry>();
   tip = 0n;

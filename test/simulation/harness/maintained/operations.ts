@@ -1,0 +1,148 @@
+import { CHECKPOINT_MODES } from '../application.ts';
+import { restoreLatest, restoreTime, restoreTxid } from './checks.ts';
+import { greatest } from './model.ts';
+import type { Remote } from './remote.ts';
+import {
+  compact,
+  completeRound,
+  level0Retention,
+  round,
+  runAllMonitors,
+  scheduledSnapshot,
+} from './upkeep.ts';
+import { DAY, HOUR, MINUTE, type World } from './world.ts';
+
+/** One thing that may happen. */
+interface Operation {
+  readonly weight: number;
+  readonly when: (world: World) => boolean;
+  readonly run: (world: World) => Promise<unknown> | void;
+}
+
+/** File operations of the engine at which it dies or fails. */
+const LABELS = [
+  'l0:open',
+  'l0:write',
+  'l0:fsync',
+  'l0:rename',
+  'l0:fsync-dir',
+  'l0:list',
+  'l0:read',
+  'l0:stat',
+  'l0:remove',
+  'l0:merge',
+  'any',
+  'any',
+] as const;
+const PASSES_MS = [
+  5,
+  100,
+  2000,
+  31_000,
+  31_000,
+  6 * MINUTE,
+  6 * MINUTE,
+  HOUR,
+  7 * HOUR,
+  25 * HOUR,
+] as const;
+
+const always = (): boolean => true;
+const up = ({ writer }: World): boolean => writer.running;
+const down = ({ writer }: World): boolean => !writer.running;
+
+function operation(weight: number, when: Operation['when'], run: Operation['run']): Operation {
+  return { weight, when, run };
+}
+
+function anyIndex({ random, remotes }: World): number {
+  return random.below(remotes.length);
+}
+
+function anyRemote(world: World): Remote {
+  return world.random.pick(world.remotes);
+}
+
+const APPLICATION: Readonly<Record<string, Operation>> = {
+  transact: operation(30, always, ({ writer }) => writer.application.transact()),
+  'begin large': operation(0.7, always, ({ writer }) => writer.application.beginLarge()),
+  'continue large': operation(0.7, always, ({ writer }) => writer.application.continueLarge()),
+  'end large': operation(3, always, ({ writer }) => writer.application.endLarge()),
+  vacuum: operation(0.5, always, ({ writer }) => writer.application.vacuum()),
+  checkpoint: operation(2, always, ({ random, writer }) =>
+    writer.application.checkpoint(random.pick(CHECKPOINT_MODES)),
+  ),
+};
+
+const ENGINE: Readonly<Record<string, Operation>> = {
+  sync: operation(12, up, (w) => w.sync(w.writer)),
+  'sync and upload': operation(16, up, async (w) => {
+    if (!(await w.sync(w.writer))) return;
+    for (const index of w.remotes.keys()) if (w.writer.running) await w.upload(w.writer, index);
+  }),
+  upload: operation(6, up, (w) => w.upload(w.writer, anyIndex(w))),
+  compact: operation(9, up, (w) => compact(w, w.writer, anyIndex(w), w.random.between(1, 3))),
+  'scheduled snapshot': operation(3, up, (w) => scheduledSnapshot(w, w.writer, anyIndex(w))),
+  'forced snapshot': operation(1, up, (w) =>
+    w.work(w.writer, (signal) => w.writer.maintenance(anyIndex(w)).snapshot(signal)),
+  ),
+  'level-0 retention': operation(4, up, (w) => level0Retention(w, w.writer, anyIndex(w))),
+  'round of upkeep': operation(2, up, (w) => round(w, w.writer, w.random.pick([MINUTE, HOUR]))),
+  'complete round': operation(1, always, (w) => completeRound(w, w.writer)),
+  monitors: operation(0.3, up, (w) =>
+    runAllMonitors(w, w.writer, w.random.pick([MINUTE, 6 * MINUTE])),
+  ),
+  'stop cleanly': operation(0.7, up, (w) => w.stop(w.writer, false)),
+  kill: operation(0.5, up, (w) => w.stop(w.writer, true)),
+  start: operation(12, down, async (w) => {
+    w.writer.start();
+    await w.sync(w.writer);
+  }),
+};
+
+const CHECKS: Readonly<Record<string, Operation>> = {
+  'restore latest': operation(1.5, always, (w) => restoreLatest(w, anyRemote(w))),
+  'restore any': operation(2, always, (w) => {
+    const remote = anyRemote(w);
+    const newest = Number(greatest(remote.states.keys()));
+    return restoreTxid(w, remote, BigInt(w.random.between(1, newest + 1)));
+  }),
+  'restore time': operation(2, always, (w) => {
+    const remote = anyRemote(w);
+    const times = remote.files().map(({ createdAt }) => createdAt);
+    if (times.length === 0) return undefined;
+    const back = w.random.pick([0, 1, MINUTE, HOUR, DAY]) * w.random.next();
+    const at = w.random.chance(0.5)
+      ? w.random.pick(times) + w.random.below(2)
+      : w.clock.now() - back;
+    return restoreTime(w, remote, Math.floor(at));
+  }),
+};
+
+const FAULTS: Readonly<Record<string, Operation>> = {
+  'time passes': operation(9, always, (w) => w.clock.pass(w.random.pick(PASSES_MS))),
+  'die at a call': operation(0.8, up, (w) => {
+    const picked = w.random.pick(LABELS);
+    const label = picked === 'any' ? undefined : picked;
+    w.writer.fileSystem.crash({ label, nth: w.random.between(1, 5), after: w.random.chance(0.5) });
+  }),
+};
+
+const ALL: Readonly<Record<string, Operation>> = {
+  ...APPLICATION,
+  ...ENGINE,
+  ...CHECKS,
+  ...FAULTS,
+};
+
+/** Does one thing. */
+export async function step(world: World): Promise<void> {
+  const possible = Object.entries(ALL).filter(([, { when }]) => when(world));
+  const [name, { run }] = world.random.weighted(
+    possible.map(([each, what]) => [what.weight, [each, what] as const] as const),
+  );
+  world.steps.push(name);
+  world.count(name);
+  await run(world);
+  world.steps[world.steps.length - 1] = `${name} ${world.writer.txid}/${world.writer.history.last}`;
+}
