@@ -11,9 +11,19 @@ import type { Remote } from './remote.ts';
 import { WatchedFiles } from './watched-files.ts';
 import type { World } from './world.ts';
 
-/** Offset of the two bytes in which a followed database differs: write and read version. */
-const MODE_OFFSET = 18;
-const WAL_MODE = 2;
+/** Where a followed database differs: versions of reading and writing, change counter, who counted last. */
+const OWN_BYTES = [
+  [18, 20],
+  [24, 28],
+  [92, 100],
+] as const;
+
+/** Digest of a state without what a follower writes itself. */
+export function followedKey(image: Uint8Array): string {
+  const copy = Buffer.from(image);
+  for (const [from, to] of OWN_BYTES) copy.fill(0, from, to);
+  return imageKey(copy);
+}
 
 export interface FollowerOptions {
   readonly world: World;
@@ -103,10 +113,9 @@ export class Follower {
     } finally {
       db.close();
     }
-    image[MODE_OFFSET] = image[MODE_OFFSET + 1] = WAL_MODE;
-    const key = imageKey(image);
+    const key = followedKey(image);
     // A crash between the two leaves the bookmark behind the database.
-    const txids = [...remote.states].filter(([txid, state]) => state === key && txid >= bookmark);
+    const txids = [...remote.followed].filter(([txid, state]) => state === key && txid >= bookmark);
     check(
       txids.length > 0 || remote.states.size === 0,
       'I6: a followed database is a committed state',

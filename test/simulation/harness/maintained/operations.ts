@@ -121,6 +121,39 @@ const CHECKS: Readonly<Record<string, Operation>> = {
 
 const FAULTS: Readonly<Record<string, Operation>> = {
   'time passes': operation(9, always, (w) => w.clock.pass(w.random.pick(PASSES_MS))),
+  'disk fails': operation(1, up, (w) => {
+    w.writer.faults = true;
+    const picked = w.random.pick(LABELS);
+    const label = picked === 'any' ? undefined : picked;
+    const errno = w.random.pick(['EIO', 'ENOSPC']);
+    w.writer.fileSystem.fail(errno, { label, nth: w.random.between(1, 3) });
+  }),
+  'request fails': operation(3, always, (w) => {
+    const client = w.random.chance(0.85) ? w.random.pick(w.writer.clients) : w.follower.client;
+    client.inject({
+      operation: w.random.pick(['list', 'list', 'read', 'write', 'write', 'delete']),
+      kind: w.random.pick(['before', 'after', 'partial', 'partial', 'hang']),
+      nth: w.random.between(1, 5),
+      amount: w.random.below(w.random.pick([4, 2000])),
+    });
+  }),
+  'destination down or up': operation(0.8, always, (w) => {
+    const index = anyIndex(w);
+    const remote = w.remote(index);
+    remote.down = !remote.down;
+    w.writer.clients[index]?.setDown(remote.down);
+    w.rival?.clients[index]?.setDown(remote.down);
+  }),
+  'queue shortened': operation(1.5, up, async (w) => {
+    await w.work(w.writer, (signal) => w.writer.shortenQueue(signal));
+  }),
+  follow: operation(2, always, (w) => w.follower.follow(w.random.between(1, 8))),
+  'follower dies': operation(0.3, always, (w) => {
+    const point = { nth: w.random.between(1, 30), after: w.random.chance(0.5) };
+    w.follower.fileSystem.crash(point);
+    return w.follower.follow(4);
+  }),
+  'copy deleted': operation(0.1, always, (w) => w.follower.forget()),
   'die at a call': operation(0.8, up, (w) => {
     const picked = w.random.pick(LABELS);
     const label = picked === 'any' ? undefined : picked;

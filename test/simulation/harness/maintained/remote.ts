@@ -45,6 +45,8 @@ export class Remote {
   readonly store: WatchedStore = new WatchedStore();
   /** State that each TXID stands for here. */
   readonly states: Map<bigint, string> = new Map<bigint, string>();
+  /** The same, as a follower has it. */
+  readonly followed: Map<bigint, string> = new Map<bigint, string>();
   /** Names of objects whose bytes are wrong. */
   readonly damaged: Set<string> = new Set<string>();
   /** Last TXID that a client was told to be stored. */
@@ -76,6 +78,7 @@ export class Remote {
   wipe(): void {
     this.store.clear();
     this.states.clear();
+    this.followed.clear();
     this.damaged.clear();
     this.acknowledged = 0n;
     this.floor = 0n;

@@ -8,7 +8,7 @@ import { SimulatedClock } from '../clock.ts';
 import { imageKey } from '../history.ts';
 import { Random } from '../random.ts';
 import { check, Violation } from '../violation.ts';
-import { Follower } from './follower.ts';
+import { followedKey, Follower } from './follower.ts';
 import { fileOf, imageOf, Remote } from './remote.ts';
 import { WatchedFiles } from './watched-files.ts';
 import { Writer } from './writer.ts';
@@ -157,7 +157,7 @@ export class World {
   /** Decides whether a daemon may fail like this. */
   async judge(writer: Writer, failure: unknown): Promise<void> {
     const text = errorMessage(failure);
-    if (text.includes('injected fault')) return;
+    if (/injected fault|did not answer in/.test(text)) return;
     const injected =
       isLitestreamError(failure) && ['ERR_IO', 'ERR_DISK_FULL'].includes(failure.code);
     if (injected && writer.faults) {
@@ -230,6 +230,7 @@ export class World {
       const ours = known === undefined || known === entry.key;
       check(ours, `E10: ${what} continues the history of the destination`);
       remote.states.set(maxTxid, entry.key);
+      if (known === undefined) remote.followed.set(maxTxid, followedKey(entry.image));
     }
     check(remote.states.has(maxTxid), `${what} ends where a transaction ended`);
   }

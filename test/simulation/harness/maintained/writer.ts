@@ -185,10 +185,9 @@ export class Writer {
   }
 
   /** Makes a long queue short. */
-  shortenQueue(): Promise<unknown> {
+  async shortenQueue(signal: AbortSignal): Promise<void> {
     const { database, ports } = this;
-    const bound = new QueueBound({ database, ports, logger: this.journal, bytesMax: 1 });
-    return this.work((signal) => bound.enforce(signal));
+    await new QueueBound({ database, ports, logger: this.journal, bytesMax: 1 }).enforce(signal);
   }
 
   /** Ends the daemon; as the death of its process would, if that is what happened. */
