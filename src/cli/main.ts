@@ -1,9 +1,11 @@
+import { writeSync } from 'node:fs';
 import process from 'node:process';
 import { systemClock } from '../lib/clock.ts';
 import { nodeFileSystem } from '../lib/file-system.ts';
 import { type Command, type Io, MERGED_OUTPUT, type TextSink } from './command.ts';
 import { EXIT_ERROR, EXIT_OK, printError } from './exit-codes.ts';
 import { FlagError, HelpRequest } from './flags.ts';
+import { guardProcess } from './guards.ts';
 import { commandTable, mainHelp } from './table.ts';
 import { usageError } from './command.ts';
 
@@ -79,6 +81,8 @@ export async function main(environment: NodeJS.ProcessEnv): Promise<void> {
     clock: systemClock,
     fileSystem: nodeFileSystem,
   };
+  // Written at once: the process does not live long enough for a stream.
+  guardProcess((text) => void writeSync(process.stderr.fd, text));
   copyVariables(environment);
   let code = EXIT_ERROR;
   try {

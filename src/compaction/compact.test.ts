@@ -300,7 +300,7 @@ test('CAP-02 growth without the new pages is refused', async () => {
   await assert.rejects(compactLevel(options(client)), { message: /growth is incomplete: 1 pages/ });
 });
 
-test('CMP-09 a broken, silent or early ending upload or disk leaves nothing, and the next pass works', async () => {
+test('CMP-09 NODE-10 a broken, silent or early ending upload or disk leaves nothing, and the next pass works', async () => {
   const history = play(numbers(1, 70).map((n) => ({ commit: 900, touched: [n] })));
   for (const kind of ['before', 'partial', 'after'] as const) {
     const client = await replicaOf(history, numbers(1, 70));
@@ -323,7 +323,7 @@ test('CMP-09 a broken, silent or early ending upload or disk leaves nothing, and
   }
 });
 
-test('an abort ends a compaction and leaves nothing', async () => {
+test('CMP-07 an abort ends a compaction and leaves nothing', async () => {
   const history = play(numbers(1, 3).map(() => ({ commit: 3, touched: [1] })));
   const client = await replicaOf(history, [1, 2, 3]);
   const faulty = new FaultyClient(client);

@@ -91,7 +91,7 @@ const SCALARS: readonly (readonly [text: string, tag: string, value?: unknown])[
   ['2026-01-01', '!!str'],
 ];
 for (const [text, tag, value] of SCALARS) {
-  test(`the plain scalar ${JSON.stringify(text)} is ${tag}`, () => {
+  test(`NODE-08 the plain scalar ${JSON.stringify(text)} is ${tag}`, () => {
     const scalar = resolveScalar(text, true);
     assert.equal(scalar.tag, tag);
     assert.equal('value' in scalar ? scalar.value : undefined, value);

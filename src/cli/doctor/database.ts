@@ -1,8 +1,9 @@
-import { access, constants, statfs } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ResolvedDatabase } from '../../config/index.ts';
 import { errorMessage } from '../../lib/errors.ts';
 import type { FileStat } from '../../lib/file-system.ts';
+import { findNetworkFileSystem } from '../../lib/network-file-system.ts';
 import { identify, readDatabaseHeader } from '../../sqlite/index.ts';
 import type { Io } from '../command.ts';
 import { formatSize } from '../output/format.ts';
@@ -12,16 +13,6 @@ import { checkHolder } from './holder.ts';
 const LARGE_WAL_BYTES = 256 * 1024 * 1024;
 const LITTLE_SPACE_BYTES = 64 * 1024 * 1024;
 const WAL_VERSION = 2;
-
-/** File systems on which SQLite's locks or shared memory cannot be relied on, by the number that statfs gives. */
-const NETWORK: Readonly<Record<number, string>> = {
-  0x6969: 'NFS',
-  0x517b: 'SMB',
-  0xff53_4d42: 'CIFS',
-  0xfe53_4d42: 'SMB2',
-  0x0102_1997: '9p',
-  0x6573_5546: 'FUSE',
-};
 
 const SHARE =
   'run litestream as the user that the application runs as, or give its user write access (SQLite needs it even to read in WAL mode)';
@@ -100,8 +91,7 @@ function noteConnections(path: string, checks: Checks): void {
 
 async function checkFileSystem(path: string, checks: Checks): Promise<void> {
   try {
-    const { type } = await statfs(dirname(path));
-    const name = NETWORK[type >>> 0];
+    const name = await findNetworkFileSystem(dirname(path));
     if (name === undefined) checks.ok('file system', 'local');
     else {
       const detail = `${name}: SQLite's locks and shared memory may not work there`;

@@ -14,6 +14,7 @@ import type { ReplicaLocation } from '../../storage/index.ts';
 import { DurationValue, type LogAttributes, type Logger } from '../../telemetry/index.ts';
 import { type Io, usageError } from '../command.ts';
 import { logConfigWarnings } from '../logging.ts';
+import { warnOfNetworkFileSystems } from './network-warning.ts';
 import type { Observability } from './observability.ts';
 import type { ReplicateRequest } from './request.ts';
 import { Services } from './services.ts';
@@ -217,6 +218,7 @@ export async function start(context: StartContext): Promise<Store> {
   }
   warnAbout(databases, context);
   await refuseFolders(databases, context);
+  await warnOfNetworkFileSystems(databases, logger);
   const { services, store } = await openStore(databases, context);
   if (!config.retentionEnabled) {
     const message = 'retention disabled; cloud provider lifecycle policies must handle retention';

@@ -257,7 +257,7 @@ test('there is no view of what does not exist', async (t) => {
   assert.equal(await database.view(), undefined);
 });
 
-test('left-overs of a crash are removed at the start', async (t) => {
+test('CMP-07 left-overs of a crash are removed at the start', async (t) => {
   const path = join(tempDir(t), 'app.db');
   new AppDatabase(t, path);
   const first = openDatabase(t, path, [new MemoryClient()]);

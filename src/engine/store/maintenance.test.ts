@@ -386,7 +386,7 @@ test('CMP-18 CMP-11 expired snapshots go, with what only they needed; a deletion
   await b.converged();
 });
 
-test('a full disk or a dead store fails one pass and leaves nothing behind', async (t) => {
+test('CMP-07 a full disk or a dead store fails one pass and leaves nothing behind', async (t) => {
   const b = bench(t);
   const [{ client, maintenance }] = b.remotes;
   b.app.insert(2000, 2000);
