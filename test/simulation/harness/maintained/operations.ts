@@ -2,6 +2,7 @@ import { CHECKPOINT_MODES } from '../application.ts';
 import { restoreLatest, restoreTime, restoreTxid } from './checks.ts';
 import { greatest } from './model.ts';
 import type { Remote } from './remote.ts';
+import { damageObject, loseEverything, loseMetadata, loseObject, wipe } from './harm.ts';
 import {
   compact,
   completeRound,
@@ -49,6 +50,9 @@ const PASSES_MS = [
 
 const always = (): boolean => true;
 const up = ({ writer }: World): boolean => writer.running;
+/** Numbers that were given out are in the destinations. */
+const recoverable = ({ remotes, writer }: World): boolean =>
+  !writer.running && remotes.every(({ harm }) => harm === undefined);
 const down = ({ writer }: World): boolean => !writer.running;
 
 function operation(weight: number, when: Operation['when'], run: Operation['run']): Operation {
@@ -148,6 +152,16 @@ const FAULTS: Readonly<Record<string, Operation>> = {
     await w.work(w.writer, (signal) => w.writer.shortenQueue(signal));
   }),
   follow: operation(2, always, (w) => w.follower.follow(w.random.between(1, 8))),
+  'object lost': operation(0.3, always, (w) => loseObject(w, anyRemote(w))),
+  'object damaged': operation(0.3, always, (w) => damageObject(w, anyRemote(w))),
+  'destination emptied': operation(0.08, always, (w) => wipe(w, anyRemote(w))),
+  'metadata removed': operation(0.5, recoverable, (w) => loseMetadata(w)),
+  'everything lost': operation(0.2, down, (w) => loseEverything(w)),
+  'clock is set': operation(
+    0.5,
+    ({ jumps }) => jumps,
+    (w) => w.clock.jump((w.random.next() - 0.5) * 2 * DAY),
+  ),
   'follower dies': operation(0.3, always, (w) => {
     const point = { nth: w.random.between(1, 30), after: w.random.chance(0.5) };
     w.follower.fileSystem.crash(point);
