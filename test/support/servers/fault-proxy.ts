@@ -6,6 +6,7 @@ import {
 } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { reset } from './reset.ts';
 import type { Scope } from './scope.ts';
 
 /** One request as the proxy got it, and what became of it. */
@@ -95,7 +96,7 @@ export class FaultProxy {
       const { socket } = request;
       this.#serve(request, response).catch(() => {
         // The server is down, or went away: the client sees a connection that breaks.
-        socket.resetAndDestroy();
+        reset(socket);
       });
     };
     this.#server.on('request', serve);
@@ -138,7 +139,7 @@ export class FaultProxy {
 
   /** Resets all connections. */
   cut(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) reset(socket);
   }
 
   async #close(): Promise<void> {
@@ -196,12 +197,12 @@ export class FaultProxy {
     const exchange = this.#record(request);
     const fault = this.fault?.(exchange);
     if (fault?.kind === 'refuse') {
-      request.socket.resetAndDestroy();
+      reset(request.socket);
       return;
     }
     const limit = fault?.kind === 'cut-upload' ? fault.bytes : Infinity;
     if (!(await receive(request, exchange, limit))) {
-      request.socket.resetAndDestroy();
+      reset(request.socket);
       return;
     }
     if (fault?.kind === 'silence' && fault.bytes === undefined) return;
@@ -225,7 +226,7 @@ export class FaultProxy {
     exchange.status = answer.statusCode ?? 0;
     if (fault?.kind === 'lose-answer') {
       answer.resume();
-      socket.resetAndDestroy();
+      reset(socket);
       return;
     }
     response.sendDate = false;
@@ -235,7 +236,7 @@ export class FaultProxy {
     const whole = await relay(answer, response, limit ?? Infinity);
     if (whole && limit === undefined) response.end();
     else if (fault?.kind !== 'cut') return;
-    else if (fault.how === 'reset') socket.resetAndDestroy();
+    else if (fault.how === 'reset') reset(socket);
     else socket.end();
   }
 

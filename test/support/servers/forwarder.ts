@@ -1,4 +1,5 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { reset } from './reset.ts';
 import type { Scope } from './scope.ts';
 import { freePort } from './server-process.ts';
 
@@ -37,7 +38,7 @@ export class Forwarder {
 
   /** Resets all connections; new ones are accepted. */
   cut(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) reset(socket);
   }
 
   /** {@link cut}, once so many more bytes have passed, both directions together. `Infinity` for never. */
@@ -107,7 +108,7 @@ export class Forwarder {
     });
     // A server that is not there looks to the client like one that hangs up.
     from.on('error', () => {
-      to.resetAndDestroy();
+      reset(to);
     });
     from.on('close', () => {
       this.#sockets.delete(from);
