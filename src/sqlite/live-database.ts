@@ -43,6 +43,8 @@ export class LiveDatabase {
   readonly #sink: DescriptorSink | undefined;
   readonly #file: PinnedFile;
   #wal: PinnedFile | undefined;
+  #seenSize: number | undefined;
+  #seenWal: FileIdentity | undefined;
   #active: Connection;
   #successor: Connection | undefined;
   #lock: Connection | undefined;
@@ -112,12 +114,24 @@ export class LiveDatabase {
     return this.#wal;
   }
 
+  /** Bytes of the database file at the last {@link replacement}; undefined before. Costs nothing. */
+  get seenSize(): number | undefined {
+    return this.#seenSize;
+  }
+
+  /** What stood under the path of the WAL at the last {@link replacement}. */
+  get seenWal(): FileIdentity | undefined {
+    return this.#seenWal;
+  }
+
   /** Compares the files under the paths with the open ones. Costs two `stat` calls. */
   replacement(): Replacement | undefined {
     const now = identify(this.#givenPath);
     if (now === undefined) return 'database removed';
     if (!sameFile(now, this.#file.identity)) return 'database replaced';
-    return this.walReplacement(identify(this.walPath));
+    this.#seenSize = now.size;
+    this.#seenWal = identify(this.walPath);
+    return this.walReplacement(this.#seenWal);
   }
 
   /** The same for the WAL alone, given its identity. */

@@ -2,7 +2,7 @@ import type { EncodePool } from '../../codec/index.ts';
 import type { Txid } from '../../formats/ltx/index.ts';
 import { LitestreamError } from '../../lib/errors.ts';
 import { walSize } from '../../formats/sqlite/index.ts';
-import { identify, type FileIdentity, type Replacement } from '../../sqlite/index.ts';
+import type { FileIdentity, Replacement } from '../../sqlite/index.ts';
 import { DurationValue, type Logger } from '../../telemetry/index.ts';
 import { TRUNCATE_PAGES_DEFAULT, type DatabaseOptions, type Ports } from '../options.ts';
 import type { Activity } from './activity.ts';
@@ -80,6 +80,11 @@ export class CaptureLoop {
   #unregisteredTurns = 0;
   /** Snapshots that read from the database file: no checkpoint may change it meanwhile. */
   #views = 0;
+  /** Bytes of the database file at the last {@link replacement}. */
+  get databaseSize(): number | undefined {
+    return this.#session.live.seenSize;
+  }
+
   /** Since when captured pages wait to be frozen, and a frozen transaction for its durable file. */
   #pendingSince: number | undefined;
   #frozenSince: number | undefined;
@@ -152,7 +157,8 @@ export class CaptureLoop {
     }
     const { activity } = this.#init;
     activity.enter('verify_and_sync');
-    const stat = identify(this.#session.live.walPath);
+    // As old as this turn: what has come since is seen by the next one.
+    const stat = this.#session.live.seenWal;
     if (!force && this.#unchanged(stat)) {
       this.#foundFrames = false;
     } else {

@@ -262,7 +262,11 @@ export class Database {
     const [beganAt, beganWallMs] = [clock.monotonic(), clock.now()];
     await this.#meter.run(
       () => this.#activity.turn(() => this.#turn(force)),
-      () => ({ txid: this.txid, walSize: this.#capture?.syncedWalSize }),
+      () => ({
+        txid: this.txid,
+        walSize: this.#capture?.syncedWalSize,
+        databaseSize: this.#capture?.databaseSize,
+      }),
     );
     this.#capturedAt = beganAt;
     this.#capturedWallMs = beganWallMs;

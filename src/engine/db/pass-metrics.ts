@@ -11,6 +11,8 @@ export interface PassFacts {
   readonly txid: Txid;
   /** End of the WAL content that is in local files, in bytes; undefined while some waits for its file. */
   readonly walSize: number | undefined;
+  /** Bytes of the database file at the beginning of the pass; undefined if it was not looked at. */
+  readonly databaseSize: number | undefined;
 }
 
 /** Counts the passes of one database. Every series exists from the start. Spec: interfaces 4.1. */
@@ -60,11 +62,11 @@ export class PassMetrics {
     }
   }
 
-  #succeeded({ txid, walSize }: PassFacts): void {
+  #succeeded({ txid, walSize, databaseSize }: PassFacts): void {
     const metrics = this.#metrics;
     metrics.set('litestream_txid', this.#labels, Number(txid));
     if (walSize !== undefined) metrics.set('litestream_wal_size', this.#labels, walSize);
-    metrics.set('litestream_db_size', this.#labels, sizeOf(this.#path));
+    metrics.set('litestream_db_size', this.#labels, databaseSize ?? sizeOf(this.#path));
   }
 }
 
