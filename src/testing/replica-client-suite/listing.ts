@@ -64,7 +64,7 @@ export function listingTests(suite: Suite): void {
 }
 
 function seekTests(suite: Suite): void {
-  check(suite, 'takes seek as a lower bound of the first TXID', async ({ client }) => {
+  check(suite, 'CMP-05 takes seek as a lower bound of the first TXID', async ({ client }) => {
     const keys = [2, 3, 17, 18, 19, 4096].map((txid) => fileKey(0, txid));
     await store(client, keys);
     const all = ['2-2', '3-3', '17-17', '18-18', '19-19', '4096-4096'];

@@ -44,6 +44,22 @@ describe('listing a bucket', () => {
     }
   });
 
+  it('CMP-05 takes seek as a lower bound on every page, not as a prefix', async (t) => {
+    const { fake, open } = await s3Bench(t, { pageSize: 2 });
+    for (let txid = 1; txid <= 50; txid++) fake.put(name(txid), ltxLike(100));
+    const client = open({ endpoint: ENDPOINT });
+    for (const seek of [0, 1, 2, 16, 17, 49, 50, 51]) {
+      const files = await listAll(client, 0, seek);
+      const first = Math.max(1, seek);
+      const expected = Array.from({ length: 51 - first }, (_, at) => BigInt(first + at));
+      assert.deepEqual(
+        files.map(({ minTxid }) => minTxid),
+        expected,
+        `seek ${seek}`,
+      );
+    }
+  });
+
   it('never takes a part for the whole', async (t) => {
     const { fake, open } = await s3Bench(t);
     const client = open({ endpoint: ENDPOINT });
