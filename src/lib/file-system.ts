@@ -3,6 +3,7 @@ import * as fs from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type FileTime, setExactTimes } from './exact-times.ts';
 import { isMissing, osError, osErrorCode } from './os-error.ts';
+import { whileOpen } from './while-open.ts';
 
 /** What a caller may want to know about a path. */
 export interface FileStat {
@@ -222,10 +223,10 @@ export const nodeFileSystem: FileSystem = {
     await call('link', `${from} ${to}`, () => fs.link(from, to));
   },
   async rename(_label, from, to) {
-    await call('rename', `${from} ${to}`, () => fs.rename(from, to));
+    await call('rename', `${from} ${to}`, () => whileOpen(() => fs.rename(from, to)));
   },
   async remove(_label, path) {
-    await call('remove', path, () => fs.rm(path, { force: true }));
+    await call('remove', path, () => whileOpen(() => fs.rm(path, { force: true })));
   },
   async removeTree(_label, path) {
     await call('remove', path, () => fs.rm(path, { force: true, recursive: true }));
