@@ -151,3 +151,28 @@ test('a download that fails leaves nothing half-written, and is tried again', as
   assert.deepEqual(readdirSync(files.folder), []);
   assert.equal((await choose()).anchor, 8n);
 });
+
+test('a store that lists and then never reads does not hold up the start', async (t) => {
+  const client = new FaultyClient(await remote([0, 5, 5]));
+  client.inject({ operation: 'read', kind: 'hang' });
+  const { choose, clock } = await openBench(t, [5], [client]);
+  const chosen = choose();
+  await waiting(clock);
+  await clock.advance(1000);
+  const { anchor, heard } = await chosen;
+  assert.equal(anchor, 5n);
+  assert.deepEqual([...heard], []);
+});
+
+test('a download that gets no byte for long is given up, and tried again', async (t) => {
+  const client = new FaultyClient(await remote([0, 8, 8]));
+  client.inject({ operation: 'read', kind: 'hang', amount: 50 });
+  const { choose, clock, files } = await openBench(t, [1], [client]);
+  const chosen = assert.rejects(choose(), { code: 'ERR_TIMEOUT', retryable: true });
+  for (let round = 0; round < 20; round++) await clock.settle();
+  await waiting(clock);
+  await clock.advance(30_000);
+  await chosen;
+  assert.deepEqual(readdirSync(files.folder), []);
+  assert.equal((await choose()).anchor, 8n);
+});

@@ -1,11 +1,14 @@
 import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
-import { type Clock, sleep } from '../../lib/clock.ts';
+import { type Clock, sleep, type TimerHandle } from '../../lib/clock.ts';
+import { LitestreamError } from '../../lib/errors.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import type { Replica, ReplicaHistory } from '../replica/replica.ts';
 import type { LocalFiles } from './local-files.ts';
 
 /** How long the first capture's file waits for replicas to tell their history. Capture itself has begun already. */
 const HISTORY_WAIT_MS = 1000;
+/** A download without a byte for so long is given up, and begun again. */
+const SILENCE_MS_MAX = 30_000;
 
 /** Where the numbering goes on. */
 export interface StartPoint {
@@ -38,14 +41,13 @@ export async function chooseStartPoint(options: StartPointOptions): Promise<Star
   const { files, logger, replicas } = options;
   const known = await files.list();
   const local = known.at(-1) ?? NO_TXID;
-  const histories = await hear(options);
-  const heard = new Set(histories.keys());
+  const answers = await hear(known, options);
+  const heard = new Set(answers.keys());
   let ahead: { replica: Replica; history: ReplicaHistory } | undefined;
   for (const replica of replicas) {
-    const history = histories.get(replica);
+    const { history, continues } = answers.get(replica) ?? {};
     if (history === undefined || history.lastTxid <= (ahead?.history.lastTxid ?? 0n)) continue;
-    const behind = history.lastTxid > local || !(await replica.continues(history, known));
-    if (behind) ahead = { replica, history };
+    if (history.lastTxid > local || continues !== true) ahead = { replica, history };
   }
   if (ahead === undefined) return { anchor: local, lastTxid: local, adopted: undefined, heard };
   const adopted = ahead.replica;
@@ -64,15 +66,26 @@ export async function chooseStartPoint(options: StartPointOptions): Promise<Star
   return { anchor: lastTxid, lastTxid, adopted, heard };
 }
 
-/** Histories of the replicas that answer in time. */
-async function hear(options: StartPointOptions): Promise<Map<Replica, ReplicaHistory>> {
-  const { replicas, clock, signal } = options;
-  const histories = new Map<Replica, ReplicaHistory>();
+/** What a replica says in time. */
+interface Answer {
+  readonly history: ReplicaHistory;
+  /** Its history is that of the local files. */
+  readonly continues: boolean;
+}
+
+/** What the replicas say that answer in time. A store that lists and does not read is one that does not answer. */
+async function hear(
+  known: readonly Txid[],
+  { replicas, clock, signal }: StartPointOptions,
+): Promise<Map<Replica, Answer>> {
+  const answers = new Map<Replica, Answer>();
   const wait = new AbortController();
   const all = Promise.all(
     replicas.map(async (replica) => {
       try {
-        histories.set(replica, await replica.history());
+        const history = await replica.history();
+        const continues = await replica.continues(history, known, wait.signal);
+        answers.set(replica, { history, continues });
       } catch {
         // Its own loop will say what is wrong and try again.
       }
@@ -83,7 +96,7 @@ async function hear(options: StartPointOptions): Promise<Map<Replica, ReplicaHis
   });
   await Promise.race([all, bound]);
   wait.abort();
-  return new Map(histories);
+  return new Map(answers);
 }
 
 /** Downloads a level-0 file into the local folder, durably. */
@@ -92,13 +105,20 @@ async function fetchAnchor(
   txid: Txid,
   options: StartPointOptions,
 ): Promise<void> {
-  const { files, signal } = options;
+  const { clock, files } = options;
   await files.makeFolder();
   const file = await files.create(txid);
+  const silence = new AbortController();
+  const signal = AbortSignal.any([options.signal, silence.signal]);
+  const watch = (): TimerHandle =>
+    clock.timer(SILENCE_MS_MAX, () => silence.abort(silent(replica)));
+  let timer = watch();
   try {
     let position = 0;
     const key = { level: 0, minTxid: txid, maxTxid: txid };
     for await (const piece of replica.client.read(key, { signal })) {
+      timer.cancel();
+      timer = watch();
       await file.write('l0:fetch', piece, position);
       position += piece.length;
     }
@@ -106,5 +126,12 @@ async function fetchAnchor(
   } catch (error) {
     await files.discard(txid, file);
     throw error;
+  } finally {
+    timer.cancel();
   }
+}
+
+function silent({ client }: Replica): LitestreamError {
+  const text = `replica ${client.location} sent nothing for ${SILENCE_MS_MAX / 1000} s`;
+  return new LitestreamError('ERR_TIMEOUT', text, { retryable: true });
 }
