@@ -7,12 +7,13 @@ import { systemClock, type Clock } from '../../lib/clock.ts';
 import { nodeFileSystem } from '../../lib/file-system.ts';
 import { restoreDatabase, type RestoreTarget } from '../../restore/index.ts';
 import { CheckpointWorker } from '../../sqlite/index.ts';
-import type { FileInfo } from '../../storage/index.ts';
+import { bytesSource, type FileInfo } from '../../storage/index.ts';
 import { noopLogger } from '../../telemetry/index.ts';
 import {
   FaultyClient,
   FaultyFileSystem,
   listAll,
+  ltxLike,
   MemoryClient,
   RecordedMetrics,
 } from '../../testing/index.ts';
@@ -408,4 +409,30 @@ test('CMP-07 a full disk or a dead store fails one pass and leaves nothing behin
   await maintenance.snapshot();
   assert.deepEqual(b.local(), [formatFileName(1n, 1n)]);
   await b.converged();
+});
+
+test('E10 files of another writer behind our position are neither merged nor deleted', async (t) => {
+  const { app, clock, commit, database, remotes } = bench(t);
+  const [{ maintenance, store }] = remotes;
+  await commit();
+  await commit();
+  const position = database.txid;
+  app.insert(1);
+  const next = await database.sync();
+  for (let txid = next; txid < next + 3n; txid = toTxid(txid + 1n)) {
+    const foreign = ltxLike(300, clock.now(), Number(txid));
+    await store.write({ level: 0, minTxid: txid, maxTxid: txid }, bytesSource(foreign));
+  }
+  clock.move(HOUR);
+  assert.equal(await maintenance.compact(1), 'done');
+  await maintenance.enforceLevel0();
+  const level1 = await listAll(store, 1);
+  assert.equal(level1.at(-1)?.maxTxid, position);
+  await assert.rejects(database.syncReplica(maintenance.replica, next), {
+    code: 'ERR_WRITER_CONFLICT',
+  });
+  assert.deepEqual(
+    (await listAll(store, 0)).slice(-3).map(({ maxTxid }) => maxTxid - next),
+    [0n, 1n, 2n],
+  );
 });

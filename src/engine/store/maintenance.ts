@@ -282,7 +282,7 @@ export class ReplicaMaintenance {
         covered,
         expected: expected > covered ? expected : 0n,
         anchor: level === 1 ? this.retention.anchor(newest?.maxTxid ?? 0n) : undefined,
-        isUnusable: (file) => this.#view.isUnusable(file),
+        isUnusable: (file) => this.#isForeign(file) || this.#view.isUnusable(file),
         onFile: (file) => this.#compacted(file),
         openLocal: (file) => this.database.files.openCopy(file),
         temporary: this.#temporary(),
@@ -297,6 +297,11 @@ export class ReplicaMaintenance {
     if (outcome.kind === 'compacted') await this.#afterCompaction(level, signal);
     else this.#noCompaction(level);
     return outcome;
+  }
+
+  /** Behind what this replica has acknowledged nothing is ours yet: another writer's files are neither merged nor deleted. */
+  #isForeign(file: FileInfo): boolean {
+    return file.maxTxid > (this.replica.position ?? 0n);
   }
 
   #compacted(file: FileInfo): void {

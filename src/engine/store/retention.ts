@@ -105,9 +105,11 @@ export class RetentionRunner {
       await this.#init.reportLoss(gap, signal);
       return;
     }
-    const level0 = options.retentionEnabled
+    const listed = options.retentionEnabled
       ? await listLevel(client, 0, signal)
       : await this.#localFiles();
+    // What lies behind our position may be another writer's: it has to be found there by the next upload.
+    const level0 = listed.filter(({ maxTxid }) => maxTxid <= position);
     const cutoffMs = ports.clock.now() - options.l0RetentionMs;
     const plan = planLevel0Retention({ level0, level1, cutoffMs, floor: this.#floor });
     this.#gauges(
