@@ -197,3 +197,30 @@ test('a database in a folder that may not be written to is an ERROR line, and st
   daemon.signal('SIGTERM');
   await daemon.ended();
 });
+
+test('OPS-08 each path that may not be written to is named, with its owner and mode', async (t) => {
+  const program = unprivileged(t);
+  if (program === undefined) return;
+  const { folder } = program;
+  const own = join(folder, 'own');
+  mkdirSync(own);
+  chownSync(own, NOBODY, NOBODY);
+  const database = join(folder, 'app.db');
+  const application = await Application.open(t, database, { rows: 100 });
+  chmodSync(database, 0o644);
+  const config = join(folder, 'litestream.yml');
+  const replica = `replica: {path: ${own}/replica}`;
+  writeFileSync(config, `dbs: [{path: ${database}, meta-path: ${own}/meta, ${replica}}]\n`);
+  const daemon = new Daemon(t, program, 'replicate', '-config', config);
+  await waitFor(() => daemon.log.includes('level=ERROR'), { what: 'an ERROR line' });
+  for (const path of [database, `${database}-wal`, `${database}-shm`]) {
+    assert.ok(daemon.log.includes(`${path} (owner 0:0, mode 0644)`), daemon.log);
+  }
+  assert.ok(daemon.log.includes(`${folder} (owner 0:0, mode 0755)`), daemon.log);
+  daemon.assertRunning();
+  for (const path of [folder, database, `${database}-wal`, `${database}-shm`])
+    chownSync(path, NOBODY, NOBODY);
+  await waitFor(() => filesOf(join(own, 'replica')).length > 0, { what: 'the upload' });
+  await application.insert(1);
+  await daemon.stop();
+});

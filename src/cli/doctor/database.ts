@@ -1,9 +1,9 @@
-import { access, constants } from 'node:fs/promises';
+import { constants } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ResolvedDatabase } from '../../config/index.ts';
 import { errorMessage } from '../../lib/errors.ts';
-import type { FileStat } from '../../lib/file-system.ts';
 import { findNetworkFileSystem } from '../../lib/network-file-system.ts';
+import { findRefusedPaths, isAllowed, ownerText } from '../../lib/write-access.ts';
 import { identify, readDatabaseHeader } from '../../sqlite/index.ts';
 import type { Io } from '../command.ts';
 import { formatSize } from '../output/format.ts';
@@ -17,29 +17,9 @@ const WAL_VERSION = 2;
 const SHARE =
   'run litestream as the user that the application runs as, or give its user write access (SQLite needs it even to read in WAL mode)';
 
-async function isAllowed(path: string, mode: number): Promise<boolean> {
-  try {
-    await access(path, mode);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function ownerText({ gid, mode, uid }: FileStat): string {
-  return `owner ${uid}:${gid}, mode ${mode.toString(8).padStart(4, '0')}`;
-}
-
 /** Database, -wal, -shm and their folder must be writable. Spec: failures OPS-08. */
 async function checkPermissions(path: string, checks: Checks, io: Io): Promise<void> {
-  const refused: string[] = [];
-  for (const each of [path, `${path}-wal`, `${path}-shm`, dirname(path)]) {
-    const stat = await io.fileSystem.stat('doctor:stat', each);
-    if (stat === undefined) continue;
-    const wanted =
-      constants.R_OK | constants.W_OK | (stat.kind === 'directory' ? constants.X_OK : 0);
-    if (!(await isAllowed(each, wanted))) refused.push(`${each} (${ownerText(stat)})`);
-  }
+  const refused = await findRefusedPaths(path, io.fileSystem);
   if (refused.length === 0) checks.ok('permissions', 'readable and writable');
   else checks.fail('permissions', `no write access to ${refused.join(', ')}`, SHARE);
 }

@@ -17,6 +17,7 @@ import { PassMetrics } from './pass-metrics.ts';
 import { PublishTimes } from './publish-times.ts';
 import { openSession } from './opener.ts';
 import { ContinuityLost } from './continuity-lost.ts';
+import { withRefusedPaths } from './refused-paths.ts';
 import type { FullReason } from './transaction.ts';
 import { Waker } from './waker.ts';
 
@@ -287,6 +288,9 @@ export class Database {
         await capture.pass(force, this.#stop.signal);
         return;
       } catch (error) {
+        if (isLitestreamError(error, 'ERR_DB_READONLY')) {
+          throw await withRefusedPaths(this.options.path, this.#ports.fileSystem, error);
+        }
         if (!(error instanceof ContinuityLost) || attempt === RESTARTS_MAX) throw error;
         await capture.restart({ reason: error.reason, level: 'warn' });
         if (!force) return;

@@ -1,6 +1,6 @@
 import { NO_TXID, type LtxHeader, type Txid } from '../../formats/ltx/index.ts';
 import { sleep } from '../../lib/clock.ts';
-import { LitestreamError } from '../../lib/errors.ts';
+import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { LiveDatabase, readDatabaseHeader, type CheckpointWorker } from '../../sqlite/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import type { DatabaseOptions, Ports } from '../options.ts';
@@ -8,6 +8,7 @@ import type { Replica } from '../replica/replica.ts';
 import { proveContinuity, sameBytes, type Continuity } from './continuity.ts';
 import type { LocalFiles } from './local-files.ts';
 import { ContinuityLost } from './continuity-lost.ts';
+import { withRefusedPaths } from './refused-paths.ts';
 import { CaptureSession } from './session.ts';
 import { chooseStartPoint, type StartPoint } from './start-point.ts';
 import type { FullReason, Transaction } from './transaction.ts';
@@ -51,7 +52,8 @@ export async function openSession(opener: OpenerOptions): Promise<Opened> {
     return await begin(live, start, opener);
   } catch (error) {
     await live.close();
-    throw error;
+    if (!isLitestreamError(error, 'ERR_DB_READONLY')) throw error;
+    throw await withRefusedPaths(opener.options.path, opener.ports.fileSystem, error);
   }
 }
 
@@ -59,7 +61,12 @@ async function openLive({ options, ports, worker, signal }: OpenerOptions): Prom
   const { clock, descriptorSink } = ports;
   const until = clock.monotonic() + options.busyTimeoutMs;
   for (let delayMs = 1; ; delayMs = Math.min(5, delayMs + 1)) {
-    const live = LiveDatabase.open({ path: options.path, worker, descriptorSink });
+    let live: LiveDatabase | undefined;
+    try {
+      live = LiveDatabase.open({ path: options.path, worker, descriptorSink });
+    } catch (error) {
+      throw await withRefusedPaths(options.path, ports.fileSystem, error);
+    }
     if (live !== undefined) return live;
     if (clock.monotonic() >= until) {
       throw locked(options.path);
