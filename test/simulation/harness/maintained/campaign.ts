@@ -9,9 +9,9 @@ const OPS_PER_RUN = 350;
 /** Runs one world from its seed to its end. @throws Error with everything that led to a broken invariant */
 export async function runMaintained(
   folder: string,
-  options: { readonly seed: number; readonly ops: number },
+  options: { readonly seed: number; readonly ops: number; readonly contested?: boolean },
 ): Promise<ReadonlyMap<string, number>> {
-  const world = new World({ folder, seed: options.seed });
+  const world = new World({ folder, seed: options.seed, contested: options.contested });
   try {
     for (let n = 0; n < options.ops; n++) await step(world);
     world.steps.push('finish');

@@ -1,11 +1,13 @@
 import { check } from '../violation.ts';
 import { restoreLatest, restoreTxid, verify } from './checks.ts';
+import { rivalEnds } from './harm.ts';
 import { checkBounds, completeRound, reachAll } from './upkeep.ts';
 import { DAY, type World } from './world.ts';
 
 /** Faults end: everything is replicated and restorable after a few rounds, and what has expired is gone. */
 export async function finish(world: World): Promise<void> {
   const { clock, random, writer } = world;
+  await rivalEnds(world);
   reachAll(world, writer);
   writer.application.endLarge();
   for (let round = 0; round < 4; round++) await completeRound(world, writer);
@@ -24,7 +26,9 @@ export async function finish(world: World): Promise<void> {
   if (!world.jumps) checkBounds(world);
   check(writer.application.integrity() === 'ok', "the application's database is intact");
   await world.stop(writer, false);
-  writer.application.disconnect();
-  writer.end();
+  for (const each of [writer, world.rival]) {
+    each?.application.disconnect();
+    each?.end();
+  }
   check(clock.pending === 0, 'E9: no timer stays');
 }

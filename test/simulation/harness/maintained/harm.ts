@@ -57,7 +57,7 @@ export async function loseMetadata(world: World): Promise<void> {
 
 /** Nothing is left but the database: a new history begins. */
 export async function loseEverything(world: World): Promise<void> {
-  const { follower, remotes, writer } = world;
+  const { follower, remotes } = world;
   for (const remote of remotes) {
     remote.wipe();
     remote.harm = undefined;

@@ -2,7 +2,16 @@ import { CHECKPOINT_MODES } from '../application.ts';
 import { restoreLatest, restoreTime, restoreTxid } from './checks.ts';
 import { greatest } from './model.ts';
 import type { Remote } from './remote.ts';
-import { damageObject, loseEverything, loseMetadata, loseObject, wipe } from './harm.ts';
+import {
+  damageObject,
+  loseEverything,
+  loseMetadata,
+  loseObject,
+  rivalEnds,
+  rivalStarts,
+  rivalWorks,
+  wipe,
+} from './harm.ts';
 import {
   compact,
   completeRound,
@@ -175,11 +184,25 @@ const FAULTS: Readonly<Record<string, Operation>> = {
   }),
 };
 
+/** Only in some runs, or there would hardly be others. */
+const rivalry = ({ contested, rival }: World): boolean => contested && rival?.running !== true;
+const rivalUp = ({ rival }: World): boolean => rival?.running === true;
+
+const RIVAL: Readonly<Record<string, Operation>> = {
+  'rival starts': operation(0.7, rivalry, (w) => rivalStarts(w)),
+  'rival works': operation(9, rivalUp, (w) => rivalWorks(w)),
+  'rival does its upkeep': operation(2, rivalUp, async (w) => {
+    if (w.rival !== undefined) await round(w, w.rival, MINUTE);
+  }),
+  'rival ends': operation(0.7, rivalUp, (w) => rivalEnds(w)),
+};
+
 const ALL: Readonly<Record<string, Operation>> = {
   ...APPLICATION,
   ...ENGINE,
   ...CHECKS,
   ...FAULTS,
+  ...RIVAL,
 };
 
 /** Does one thing. */

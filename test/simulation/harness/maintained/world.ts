@@ -22,6 +22,8 @@ export interface WorldOptions {
   readonly seed: number;
   /** A folder for the run, in memory if possible. */
   readonly folder: string;
+  /** Another database may be given the same destinations. Default false. */
+  readonly contested?: boolean | undefined;
 }
 
 /** Databases, daemons, destinations and followers, and what must hold for them. */
@@ -39,19 +41,22 @@ export class World {
   rival: Writer | undefined;
   /** The wall clock may be set in this run. */
   readonly jumps: boolean;
+  /** Another database may be given the same destinations in this run. */
+  readonly contested: boolean;
   /** What was done, for the report of a failure. */
   readonly steps: string[] = [];
   /** How often each thing was done, and how often what it checks was there to be checked. */
   readonly counts: Map<string, number> = new Map<string, number>();
   #active: Writer | undefined;
 
-  constructor({ folder, seed }: WorldOptions) {
+  constructor({ contested = false, folder, seed }: WorldOptions) {
     const random = new Random(seed);
     this.random = random;
     this.folder = mkdtempSync(join(folder, `run-${seed}-`));
     mkdirSync(join(this.folder, 'restored'));
     mkdirSync(join(this.folder, 'verify'));
     this.jumps = random.chance(0.2);
+    this.contested = contested;
     this.store = {
       databases: [],
       shutdownSyncTimeoutMs: 0,
@@ -230,7 +235,10 @@ export class World {
       const ours = known === undefined || known === entry.key;
       check(ours, `E10: ${what} continues the history of the destination`);
       remote.states.set(maxTxid, entry.key);
-      if (known === undefined) remote.followed.set(maxTxid, followedKey(entry.image));
+      // What was fetched from somebody else has no image of ours.
+      if (known === undefined && entry.image.length > 0) {
+        remote.followed.set(maxTxid, followedKey(entry.image));
+      }
     }
     check(remote.states.has(maxTxid), `${what} ends where a transaction ended`);
   }

@@ -4,7 +4,12 @@ import { Database, type Ports, type StoreOptions } from '../../../../src/engine/
 import { QueueBound } from '../../../../src/engine/store/queue-bound.ts';
 import type { ReplicaMaintenance } from '../../../../src/engine/store/maintenance.ts';
 import { Upkeep } from '../../../../src/engine/store/upkeep.ts';
-import { matchFileName, NO_TXID, type Txid } from '../../../../src/formats/ltx/index.ts';
+import {
+  formatFileName,
+  matchFileName,
+  NO_TXID,
+  type Txid,
+} from '../../../../src/formats/ltx/index.ts';
 import { LitestreamError } from '../../../../src/lib/errors.ts';
 import { type LogAttributes, type LogLevel, noopMetrics } from '../../../../src/telemetry/index.ts';
 import { FaultyClient, FaultyFileSystem, MemoryClient } from '../../../../src/testing/index.ts';
@@ -237,6 +242,25 @@ export class Writer {
     const range = matchFileName(path.slice(this.level0.length + 1));
     if (range === undefined || range.minTxid !== range.maxTxid) return;
     const { maxTxid } = range;
-    this.local.add(maxTxid, readFileSync(path), this.local.entries.get(maxTxid - 1n));
+    const bytes = readFileSync(path);
+    if (this.#isFetched(maxTxid, bytes)) return;
+    this.local.add(maxTxid, bytes, this.local.entries.get(maxTxid - 1n));
+  }
+
+  /** True for what was there before us: the newest file of a history that is taken over. */
+  #isFetched(txid: bigint, bytes: Buffer): boolean {
+    const own = this.local.entries.get(txid);
+    if (own !== undefined && Buffer.compare(own.bytes, bytes) === 0) return false;
+    const name = formatFileName(txid, txid);
+    for (const { name: place, states, store } of this.#o.remotes) {
+      const object = store.get(`${place}/ltx/0/${name}`);
+      const key = states.get(txid);
+      if (object === undefined || key === undefined || Buffer.compare(object.bytes, bytes) !== 0)
+        continue;
+      // Nothing can be built on it: our database is another one.
+      this.local.entries.set(txid, { bytes, key, image: Buffer.alloc(0), index: 0 });
+      return true;
+    }
+    return false;
   }
 }
