@@ -87,6 +87,28 @@ function stateAt(txid: number): Uint8Array {
   return concat([page(txid), ...Array.from({ length: txid - 1 }, (_, at) => page(at + 2))]);
 }
 
+test('RST-03 a store that cuts every answer short ends a restore soon', async () => {
+  const image = Array.from({ length: 300 }, (_, at) => noise(at, 4096));
+  const files = [{ level: 9, min: 1, max: 1, commit: 300, pages: pagesOf(image) }];
+  const memory = await replicaOf(files, 4096);
+  let requests = 0;
+  const client = reading(memory, async function* (key, options) {
+    requests += 1;
+    for await (const bytes of memory.read(key, options)) {
+      yield bytes.subarray(0, 1000);
+      return;
+    }
+  });
+  const clock = new FakeClock();
+  const timer = setInterval(() => void clock.advance(1000), 1);
+  try {
+    await assert.rejects(restored(client, { clock }), /max retries exceeded reading ltx file/);
+    assert.ok(requests <= 40, `${requests} requests`);
+  } finally {
+    clearInterval(timer);
+  }
+});
+
 test('RST-03 a store that closes every stream that has to wait does not end a restore', async () => {
   const image = Array.from({ length: 300 }, (_, at) => noise(at, 4096));
   const change = (txid: number): TestFile => {

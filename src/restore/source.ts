@@ -25,6 +25,9 @@ const RETRY_BASE_MS = 250;
 const RETRY_MAX_MS = 10_000;
 /** Attempts in a row that bring no byte: about a minute. */
 const RETRIES = 9;
+/** An attempt that ends before so many bytes is hardly one; more than two in a row, and the store never delivers the whole. */
+const CRUMB_BYTES = 64 * 1024;
+const CRUMBS = 2;
 
 /** True if the file is gone: retention or compaction was faster. */
 export function isGone(error: unknown): boolean {
@@ -41,21 +44,26 @@ function endsEarly(file: FileInfo, offset: number): LitestreamError {
 }
 
 /**
- * Repeats requests, on top of the few quick retries and the idle limit of the client itself. Only attempts that bring nothing
- * count: a store that closes long streams again and again, or refuses everything for a minute, does not end a restore.
- * Spec: failures RST-03, RST-09.
+ * Repeats requests, on top of the few quick retries and the idle limit of the client itself. Only attempts that bring nothing, or
+ * next to nothing, count: a store that closes long streams again and again, or refuses everything for a minute, does not end a
+ * restore; one that cuts every answer short does. Spec: failures RST-03, RST-09.
  */
 class Patience {
   readonly #context: Pick<SourceContext, 'clock' | 'signal'>;
   #failures = 0;
+  #crumbs = 0;
+  /** Since the last failure. */
+  #bytes = 0;
 
   constructor(context: Pick<SourceContext, 'clock' | 'signal'>) {
     this.#context = context;
   }
 
   /** Some bytes have arrived. */
-  progress(): void {
+  progress(bytes: number): void {
     this.#failures = 0;
+    this.#bytes += bytes;
+    if (this.#bytes >= CRUMB_BYTES) this.#crumbs = 0;
   }
 
   /** Returns, later, if the request should be repeated, else throws; `giveUp` makes the error of the last attempt. */
@@ -64,7 +72,9 @@ class Patience {
     throwIfAborted(signal);
     if (!isLitestreamError(error) || !error.retryable || isGone(error)) throw error;
     this.#failures += 1;
-    if (this.#failures > RETRIES) throw giveUp(error);
+    if (this.#bytes > 0 && this.#bytes < CRUMB_BYTES) this.#crumbs += 1;
+    this.#bytes = 0;
+    if (this.#failures > RETRIES || this.#crumbs > CRUMBS) throw giveUp(error);
     await sleep(clock, Math.min(RETRY_BASE_MS * 2 ** (this.#failures - 1), RETRY_MAX_MS), signal);
   }
 }
@@ -146,7 +156,7 @@ class RemoteReader implements RangeReader {
         const bytes = step.value.subarray(0, this.#end - this.#position);
         if (bytes.length === 0) continue;
         this.#position += bytes.length;
-        this.#patience.progress();
+        this.#patience.progress(bytes.length);
         return bytes;
       } catch (error) {
         await this.#recover(error);
@@ -205,7 +215,7 @@ export async function* readObject(
     try {
       for await (const chunk of client.readObject?.(object, { offset, signal }) ?? []) {
         offset += chunk.length;
-        patience.progress();
+        patience.progress(chunk.length);
         yield chunk;
       }
       if (offset >= object.size) return;
