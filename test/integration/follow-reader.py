@@ -51,7 +51,9 @@ while not select.select([0], [], [], 0.001)[0]:
         look(db, "new")
         db.close()
     except sqlite3.OperationalError as error:
-        if "locked" in str(error):
+        # A follower that died leaves a half-applied transaction to be rolled back, which a reader that may not write cannot do: SQLite
+        # says so instead of showing it, until somebody follows again.
+        if "locked" in str(error) or "readonly" in str(error):
             seen["busy"] += 1
         else:
             seen["errors"].append(str(error))
