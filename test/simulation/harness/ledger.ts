@@ -74,6 +74,12 @@ export class Chain {
     if (txid > this.tip) this.tip = txid;
     return entry;
   }
+
+  /** Takes over what another chain knows. */
+  take(txid: bigint, entry: Entry): void {
+    this.entries.set(txid, entry);
+    this.tip = txid;
+  }
 }
 
 function decode(bytes: Uint8Array, what: string): LtxFile {
@@ -151,10 +157,23 @@ export class Ledger {
       if (damage !== undefined && Buffer.compare(damage, bytes) === 0) continue;
       const known = this.local.entries.get(txid);
       if (known !== undefined && Buffer.compare(known.bytes, bytes) === 0) continue;
+      const anchor = this.#fetched(txid, bytes);
+      if (anchor !== undefined) {
+        this.local.take(txid, anchor);
+        continue;
+      }
       this.local.add(txid, bytes, this.#baseOf(txid));
       this.local.tip = txid;
     }
     this.#names = new Set(names.filter((name) => (matchFileName(name)?.maxTxid ?? 0n) <= position));
+  }
+
+  /** What a replica holds under this number, if it is this very file: the newest one is fetched where local files are behind. */
+  #fetched(txid: bigint, bytes: Uint8Array): Entry | undefined {
+    const known = this.local.entries.get(txid);
+    if (known === undefined) return undefined;
+    const copies = this.remotes.map(({ entries }) => entries.get(txid));
+    return copies.find((entry) => entry !== undefined && Buffer.compare(entry.bytes, bytes) === 0);
   }
 
   /** The entry before a new local file: an anchor may have come from a replica. */
