@@ -65,7 +65,10 @@ export async function proveContinuity(
   if (wal.salt1 !== header.walSalt1 || wal.salt2 !== header.walSalt2) return unproven(RESTARTED);
   if (live.wal().size() < end) return unproven(TRUNCATED);
   if (live.registeredFrames() < capture.frameAt(end)) return unproven(OVERWRITTEN);
-  if (!(await capture.replay(range, header.walOffset, end))) return unproven(OVERWRITTEN);
+  const { salt1, salt2 } = wal;
+  if (!(await capture.replay(range, { salt1, salt2, from: header.walOffset, end }))) {
+    return unproven(OVERWRITTEN);
+  }
   if (header.walSize > 0) {
     if (capture.commit !== header.commit) return unproven(OVERWRITTEN);
     // What leaves the WAL meanwhile is not looked for in the database file, where the page may not even exist any more.

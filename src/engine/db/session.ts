@@ -282,7 +282,8 @@ export class CaptureSession {
     const readPage = (pgno: number, target: Uint8Array): void => live.readPage(pgno, target);
     // A reader of the position's generation notices by itself if that one has ended: then all of it is in the database file.
     const reader = this.capture.reader(readPage);
-    const whole = at !== undefined && (await capture.replay(batch, WAL_HEADER_SIZE, at.offset));
+    const range = at && { ...at, from: WAL_HEADER_SIZE, end: at.offset };
+    const whole = range !== undefined && (await capture.replay(batch, range));
     const commit = this.previousCommit;
     if (commit === 0) return undefined;
     const ended = reader.ended();

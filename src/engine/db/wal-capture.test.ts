@@ -343,7 +343,10 @@ test('replay stands at the end and holds the pages of the range', async (t) => {
   const { capture, write } = handMade(t);
   write(THREE);
   const batch = new PageBatch(PAGE);
-  assert.equal(await capture.replay(batch, walSize(1, PAGE), walSize(3, PAGE)), true);
+  assert.equal(
+    await capture.replay(batch, { ...SALTS, from: walSize(1, PAGE), end: walSize(3, PAGE) }),
+    true,
+  );
   assert.equal(capture.position?.offset, walSize(3, PAGE));
   assert.deepEqual(content(batch, capture), { 2: 20, 3: 30 });
   assert.deepEqual(
@@ -358,9 +361,12 @@ test('replay of an empty range proves the way to it', async (t) => {
   const { capture, write } = handMade(t);
   write(THREE);
   const batch = new PageBatch(PAGE);
-  assert.equal(await capture.replay(batch, walSize(3, PAGE), walSize(3, PAGE)), true);
+  assert.equal(
+    await capture.replay(batch, { ...SALTS, from: walSize(3, PAGE), end: walSize(3, PAGE) }),
+    true,
+  );
   assert.equal(batch.count, 0);
-  assert.equal(await capture.replay(batch, 32, 32), true);
+  assert.equal(await capture.replay(batch, { ...SALTS, from: 32, end: 32 }), true);
   assert.equal(capture.position?.offset, 32);
 });
 
@@ -375,9 +381,21 @@ for (const [what, from, end] of WRONG_ENDS) {
   test(`replay refuses ${what}`, async (t) => {
     const { capture, write } = handMade(t);
     write(THREE);
-    assert.equal(await capture.replay(new PageBatch(PAGE), from, end), false);
+    assert.equal(await capture.replay(new PageBatch(PAGE), { ...SALTS, from, end }), false);
   });
 }
+
+test('CAP-19 replay refuses another generation, whatever the range', async (t) => {
+  const { capture, write } = handMade(t);
+  write(THREE);
+  assert.notEqual(capture.header(), undefined);
+  // Between the look at the header and the replay everything was checkpointed, and the WAL restarted.
+  write(THREE, NEXT_SALTS);
+  for (const end of [32, walSize(3, PAGE)]) {
+    const range = { ...SALTS, from: 32, end };
+    assert.equal(await capture.replay(new PageBatch(PAGE), range), false);
+  }
+});
 
 test('replay refuses a chain that was broken before the range', async (t) => {
   const { capture, path, write } = handMade(t);
@@ -386,7 +404,10 @@ test('replay refuses a chain that was broken before the range', async (t) => {
   writeSync(fd, new Uint8Array([1, 2, 3]), 0, 3, 1000);
   closeSync(fd);
   const batch = new PageBatch(PAGE);
-  assert.equal(await capture.replay(batch, walSize(3, PAGE), walSize(4, PAGE)), false);
+  assert.equal(
+    await capture.replay(batch, { ...SALTS, from: walSize(3, PAGE), end: walSize(4, PAGE) }),
+    false,
+  );
 });
 
 test('replay reads over several windows', async (t) => {
@@ -394,7 +415,10 @@ test('replay reads over several windows', async (t) => {
   const frames = Array.from({ length: 3_000 }, (_, at): Frame => [at + 1, at + 1, at % 251]);
   write(frames);
   const batch = new PageBatch(512);
-  assert.equal(await capture.replay(batch, walSize(1_500, 512), walSize(2_900, 512)), true);
+  assert.equal(
+    await capture.replay(batch, { ...SALTS, from: walSize(1_500, 512), end: walSize(2_900, 512) }),
+    true,
+  );
   assert.equal(batch.count, 1_400);
   assert.equal(capture.commit, 2_900);
 });

@@ -30,6 +30,14 @@ export interface WalPosition {
   readonly checksum2: number;
 }
 
+/** A part of one generation, in bytes from the start of the WAL. */
+export interface ReplayRange {
+  readonly salt1: number;
+  readonly salt2: number;
+  readonly from: number;
+  readonly end: number;
+}
+
 /** What a capture found. */
 export type CaptureOutcome =
   /** The end of the WAL was reached; `frames` committed frames were new. */
@@ -261,12 +269,13 @@ export class WalCapture {
   }
 
   /**
-   * Verifies the frames of the current generation from its start up to `end`, a commit boundary, and puts those from offset
-   * `from` on into `batch`. True if the chain reaches exactly `end`; only then the position is there.
+   * Verifies the frames of a generation from its start up to `end`, a commit boundary, and puts those from offset `from` on into
+   * `batch`. True if the WAL holds that generation and the chain reaches exactly `end`; only then the position is there.
    */
-  async replay(batch: PageBatch, from: number, end: number): Promise<boolean> {
+  async replay(batch: PageBatch, { salt1, salt2, from, end }: ReplayRange): Promise<boolean> {
     const header = this.header();
-    if (header === undefined) return false;
+    // It may have ended since the caller looked: what begins then is not what the caller knows.
+    if (header?.salt1 !== salt1 || header.salt2 !== salt2) return false;
     this.startGeneration(header);
     const skipped = new PageBatch(this.#pageSize);
     for (const [target, stop] of [
