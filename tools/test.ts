@@ -6,6 +6,8 @@
  *
  * A test that cannot run here skips with a reason that starts with the name of what is missing (`reference: not installed`).
  * `LITESTREAM_TEST_REQUIRED` is a comma-separated list of such names and of suites, or `all`: a skip of one of these is a failure.
+ * `LITESTREAM_TEST_AGAIN=1` runs each file with a failure once more, alone: then only a second failure counts, and the first one is
+ * named as unsteady. For machines whose load nobody controls; a simulation is never given a second try, because its seeds are fixed.
  */
 import { globSync } from 'node:fs';
 import { dirname, relative } from 'node:path';
@@ -37,6 +39,9 @@ export interface Tally {
   skipped: string[];
 }
 
+/** Tallies by absolute path of the test file. */
+type FileTallies = Map<string, Tally>;
+
 /** True if a test that was skipped in `suite` with `reason` had to run. */
 export function isRequired(suite: string, reason: string, required: ReadonlySet<string>): boolean {
   const missing = /^([\w.-]+):/.exec(reason)?.[1];
@@ -67,18 +72,25 @@ function describeFailure(error: unknown): string {
   return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
 }
 
-/** Runs the files and reports failures as they come. */
+/** Runs the files, `concurrency` at a time, and reports failures as they come. */
 async function runFiles(
   suite: string,
   files: string[],
   required: ReadonlySet<string>,
-): Promise<Tally> {
-  const tally: Tally = { passed: 0, failed: 0, skipped: [] };
-  const stream: TestsStream = run({ files, concurrency: CONCURRENCY, timeout: TEST_TIMEOUT_MS });
+  concurrency = CONCURRENCY,
+): Promise<FileTallies> {
+  const tallies: FileTallies = new Map();
+  const tallyOf = (file = ''): Tally => {
+    const known = tallies.get(file) ?? { passed: 0, failed: 0, skipped: [] };
+    tallies.set(file, known);
+    return known;
+  };
+  const stream: TestsStream = run({ files, concurrency, timeout: TEST_TIMEOUT_MS });
   const place = (file: string | undefined, name: string): string =>
     `${relative(ROOT, file ?? '')}: ${name}`;
   stream.on('test:pass', ({ name, file, skip, todo, details }) => {
     if (details.type === 'suite') return;
+    const tally = tallyOf(file);
     const reason = skip ?? todo;
     if (reason === undefined || reason === false) {
       tally.passed += 1;
@@ -93,6 +105,7 @@ async function runFiles(
     }
   });
   stream.on('test:fail', ({ name, file, todo, details }) => {
+    const tally = tallyOf(file);
     if (todo !== undefined && todo !== false) {
       // Known not to work, for the reason it gives: shown like a skip, never hidden.
       tally.skipped.push(typeof todo === 'string' ? todo : 'no reason given');
@@ -114,7 +127,36 @@ async function runFiles(
   for await (const _event of stream) {
     // Drained to its end; the handlers above do the work.
   }
-  return tally;
+  return tallies;
+}
+
+/** Runs files in which something failed once more, one at a time; the second outcome replaces the first. */
+async function runAgain(
+  suite: string,
+  tallies: FileTallies,
+  required: ReadonlySet<string>,
+): Promise<void> {
+  const files = [...tallies].filter(([file, { failed }]) => file !== '' && failed > 0);
+  if (suite === 'simulation' || files.length === 0) return;
+  const paths = files.map(([file]) => file);
+  say(`${suite}: once more ${paths.map((file) => relative(ROOT, file)).join(', ')}`);
+  const second = await runFiles(suite, paths, required, 1);
+  for (const file of paths) {
+    const tally = second.get(file);
+    if (tally === undefined) continue;
+    tallies.set(file, tally);
+    if (tally.failed === 0) say(`UNSTEADY  ${relative(ROOT, file)} passed at its second try`);
+  }
+}
+
+function sumOf(tallies: Iterable<Tally>): Tally {
+  const sum: Tally = { passed: 0, failed: 0, skipped: [] };
+  for (const { failed, passed, skipped } of tallies) {
+    sum.passed += passed;
+    sum.failed += failed;
+    sum.skipped.push(...skipped);
+  }
+  return sum;
 }
 
 function reportSkips(tallies: readonly Tally[]): void {
@@ -152,7 +194,9 @@ async function main(args: readonly string[]): Promise<void> {
       continue;
     }
     const started = performance.now();
-    const tally = await runFiles(name, files, required);
+    const byFile = await runFiles(name, files, required);
+    if (process.env['LITESTREAM_TEST_AGAIN'] === '1') await runAgain(name, byFile, required);
+    const tally = sumOf(byFile.values());
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
     say(`${name}: ${summaryLine([tally])} (${files.length} files, ${seconds} s)`);
     tallies.push(tally);

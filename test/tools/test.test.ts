@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { isRequired, parseRequired, summaryLine } from '../../tools/test.ts';
@@ -15,7 +15,7 @@ interface Outcome {
 }
 
 /** Runs the runner over one file with this body. */
-function runOver(t: TestContext, body: string, required = ''): Promise<Outcome> {
+function runOver(t: TestContext, body: string, required = '', again = ''): Promise<Outcome> {
   const file = join(tempDir(t), 'planted.test.ts');
   writeFileSync(file, `import { describe, test } from 'node:test';\n${body}\n`);
   const { NODE_TEST_CONTEXT: _, ...env } = process.env; // with it the inner runner would think it is a test file
@@ -23,7 +23,7 @@ function runOver(t: TestContext, body: string, required = ''): Promise<Outcome> 
     const child = execFile(
       process.execPath,
       [RUNNER, file],
-      { env: { ...env, LITESTREAM_TEST_REQUIRED: required } },
+      { env: { ...env, LITESTREAM_TEST_REQUIRED: required, LITESTREAM_TEST_AGAIN: again } },
       (_error, stdout, stderr) => {
         const lastLine = stdout.trimEnd().split('\n').at(-1) ?? '';
         resolve({ status: child.exitCode ?? -1, output: stdout + stderr, lastLine });
@@ -80,6 +80,37 @@ test('a skip of something that is required here is a failure', async (t) => {
   const { status, output, lastLine } = await runOver(t, body, 's3,reference');
   assert.match(output, /skipped although it is required here: reference: not installed/);
   assert.equal(lastLine, '1 passed, 1 failed, 0 skipped');
+  assert.equal(status, 1);
+});
+
+test('a file with a failure gets its second try only where it is asked for, and is named', async (t) => {
+  const marker = join(tempDir(t), 'ran');
+  const body = `import { existsSync, writeFileSync } from 'node:fs';
+    test('steady', () => {});
+    test('second time', () => {
+      const first = !existsSync(${JSON.stringify(marker)});
+      writeFileSync(${JSON.stringify(marker)}, '');
+      if (first) throw new Error('not yet');
+    });`;
+  const again = await runOver(t, body, '', '1');
+  assert.match(again.output, /FAILED .*: second time/);
+  assert.match(again.output, /UNSTEADY .*planted\.test\.ts/);
+  assert.equal(again.lastLine, '2 passed, 0 failed, 0 skipped');
+  assert.equal(again.status, 0);
+  rmSync(marker);
+  const once = await runOver(t, body);
+  assert.equal(once.lastLine, '1 passed, 1 failed, 0 skipped');
+  assert.equal(once.status, 1);
+});
+
+test('a second failure counts', async (t) => {
+  const { lastLine, status } = await runOver(
+    t,
+    `test('a', () => { throw new Error('x'); });`,
+    '',
+    '1',
+  );
+  assert.equal(lastLine, '0 passed, 1 failed, 0 skipped');
   assert.equal(status, 1);
 });
 
