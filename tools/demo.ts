@@ -10,7 +10,7 @@
  *
  * `LITESTREAM_BIN` runs another program in place of this checkout's.
  */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -46,7 +46,10 @@ async function write(path: string): Promise<void> {
     insert.run(id, item, amount);
     add.run(amount);
     db.exec('COMMIT');
-    process.stdout.write(`${id}\n`);
+    // An acknowledgement that waits in this process would die with it: the next order begins when the pipe has taken it.
+    await new Promise((resolve) => {
+      process.stdout.write(`${id}\n`, resolve);
+    });
     if (id % COMMITS_PER_TURN === 0) await sleep(1);
   }
 }
@@ -172,12 +175,16 @@ function killQuietly(pid: number): void {
 }
 
 /** Restores the replica to `output`; the milliseconds it took, or undefined if there is nothing to restore. */
-function restore(stage: Stage, output: string): number | undefined {
+async function restore(stage: Stage, output: string): Promise<number | undefined> {
   const started = performance.now();
   const args = ['restore', '-o', output, `file://${stage.replica}`];
-  const { status, stdout, stderr } = spawnSync(LITESTREAM, args, { encoding: 'utf8' });
-  if (status === 0) return performance.now() - started;
-  say(`  restore: ${(stdout + stderr).trim()}`);
+  const said = await new Promise<string | undefined>((resolve) => {
+    execFile(LITESTREAM, args, { encoding: 'utf8' }, (error, stdout, stderr) => {
+      resolve(error === null ? undefined : stdout + stderr);
+    });
+  });
+  if (said === undefined) return performance.now() - started;
+  say(`  restore: ${said.trim()}`);
   return undefined;
 }
 
@@ -196,7 +203,7 @@ async function untilReplicated(show: Show, id: number): Promise<void> {
   const end = performance.now() + REPLICATED_MS_MAX;
   for (let attempt = 1; performance.now() < end; attempt += 1) {
     const copy = join(show.stage.folder, `probe-${attempt}.db`);
-    if (restore(show.stage, copy) !== undefined && lastOrder(copy) >= id) return;
+    if ((await restore(show.stage, copy)) !== undefined && lastOrder(copy) >= id) return;
     await sleep(200);
     show.report();
   }
@@ -253,7 +260,7 @@ async function perform(show: Show): Promise<boolean> {
   for (const suffix of ['', '-wal', '-shm']) rmSync(stage.database + suffix, { force: true });
   rmSync(join(stage.folder, '.app.db-litestream'), { recursive: true, force: true });
 
-  const took = restore(stage, stage.database);
+  const took = await restore(stage, stage.database);
   if (took === undefined) return false;
   say(`\nrestored in ${took.toFixed(0)} ms (${count(statSync(stage.database).size >> 10)} KB)`);
   const result = compare(stage.database, promised, written);
