@@ -28,6 +28,10 @@ export interface ReplicaOptions {
   readonly autoRecover: boolean;
   /** Time between complete verifications of the replica; 0 or absent = none. */
   readonly validationIntervalMs?: number | undefined;
+  /** This replica's own snapshot period, > 0; absent = the store's. */
+  readonly snapshotIntervalMs?: number | undefined;
+  /** How long this replica keeps its snapshots, > 0; absent = the store's. */
+  readonly retentionMs?: number | undefined;
 }
 
 export interface DatabaseOptions {

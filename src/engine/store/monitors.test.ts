@@ -4,12 +4,18 @@ import { test, type TestContext } from 'node:test';
 import { LitestreamError } from '../../lib/errors.ts';
 import { FaultyClient, listAll, MemoryClient } from '../../testing/index.ts';
 import { AppDatabase } from '../../../test/support/app-database.ts';
-import { databaseOptions, testPorts, type RecordingLogger } from '../../../test/support/engine.ts';
+import {
+  databaseOptions,
+  replicaOptions,
+  testPorts,
+  type RecordingLogger,
+} from '../../../test/support/engine.ts';
 import { tempDir } from '../../../test/support/temp-dir.ts';
 import { waitFor } from '../../../test/support/wait.ts';
 import type { StoreOptions } from '../options.ts';
 import { Store } from './store.ts';
 
+const HOUR_MS = 3_600_000;
 const FAST: Omit<StoreOptions, 'databases'> = {
   shutdownSyncTimeoutMs: 0,
   shutdownSyncIntervalMs: 0,
@@ -93,4 +99,45 @@ test('a database that is not there and one whose store is dead do not stop the o
   await waitFor(() => logger.messages('error').includes('compaction failed'), {
     what: 'the bad one’s line',
   });
+});
+
+test('a replica with its own snapshot interval and retention keeps to them, the others to those of the store', async (t) => {
+  const path = join(tempDir(t), 'app.db');
+  const app = new AppDatabase(t, path);
+  const [often, rarely, briefly] = [
+    new MemoryClient({ path: 'often' }),
+    new MemoryClient({ path: 'rarely' }),
+    new MemoryClient({ path: 'briefly' }),
+  ];
+  const replicas = [
+    replicaOptions(often, { snapshotIntervalMs: 100, retentionMs: HOUR_MS }),
+    replicaOptions(rarely),
+    replicaOptions(briefly, { snapshotIntervalMs: 100, retentionMs: 300 }),
+  ];
+  const database = databaseOptions(path, [], { monitorIntervalMs: 20, replicas });
+  const ports = testPorts();
+  const store = new Store(
+    { ...FAST, databases: [database], snapshotIntervalMs: HOUR_MS, snapshotRetentionMs: HOUR_MS },
+    ports,
+  );
+  t.after(() => store.close());
+  await store.open();
+  const snapshots = async (client: MemoryClient): Promise<number> =>
+    (await listAll(client, 9)).length;
+  let written = 0;
+  await waitFor(
+    async () => {
+      if (written++ < 400) app.insert();
+      const [first] = await listAll(briefly, 9);
+      const expired = first !== undefined && first.maxTxid > 5n;
+      return expired && (await snapshots(often)) >= 6;
+    },
+    { what: 'snapshots to be written and to expire', stepMs: 25 },
+  );
+  // The clock may have passed one full hour.
+  assert.ok((await snapshots(rarely)) <= 2, 'the store’s interval counts where none is given');
+  const [oldest] = await listAll(often, 9);
+  const [kept] = await listAll(briefly, 9);
+  assert.ok((oldest?.maxTxid ?? 0n) < (kept?.maxTxid ?? 0n), 'each keeps its own for its own time');
+  assert.deepEqual(ports.logger.messages('error'), []);
 });

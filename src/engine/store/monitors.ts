@@ -71,11 +71,13 @@ async function runLevel0Retention(init: MonitorInit): Promise<void> {
   }
 }
 
-/** One level's monitor; it walks all databases. */
+/** One level's monitor; it walks all databases. Replicas may have snapshot intervals of their own (config 11.3). */
 class LevelMonitor {
   readonly #init: MonitorInit;
   readonly #level: number;
   readonly #intervalMs: number;
+  /** When each interval's replicas were last walked. */
+  readonly #walked = new Map<number, number>();
   readonly #retries = new Map<ReplicaMaintenance, Retry>();
   #saidTimeout = false;
 
@@ -86,19 +88,51 @@ class LevelMonitor {
   }
 
   async run(): Promise<void> {
-    const { clock, replicas, signal } = this.#init;
+    const { clock, signal } = this.#init;
     while (!signal.aborted) {
-      const now = clock.now();
-      const next = nextBoundary(now, this.#intervalMs);
-      await this.#walk(replicas());
-      // A clock that is set back must not make the wait longer than an interval.
-      while (!isAborted(signal) && clock.now() < next && clock.now() >= now - this.#intervalMs) {
-        const left = Math.min(next - clock.now(), this.#untilRetry(), SLEEP_MS_MAX);
-        await pause(clock, Math.max(1, left), signal);
-        await this.#walk(this.#dueRetries());
-        this.#checkTimeout();
-      }
+      await this.#walk(this.#pastBoundary());
+      if (isAborted(signal)) return;
+      const left = Math.min(this.#untilBoundary(), this.#untilRetry(), SLEEP_MS_MAX);
+      await pause(clock, Math.max(1, left), signal);
+      await this.#walk(this.#dueRetries());
+      this.#checkTimeout();
     }
+  }
+
+  #intervalOf({ replica }: ReplicaMaintenance): number {
+    if (this.#level !== SNAPSHOT_LEVEL) return this.#intervalMs;
+    return replica.options.snapshotIntervalMs ?? this.#intervalMs;
+  }
+
+  /** The replicas whose interval has passed a boundary since they were last walked. */
+  #pastBoundary(): ReplicaMaintenance[] {
+    const now = this.#init.clock.now();
+    const replicas = this.#init.replicas();
+    const intervals = new Set([
+      this.#intervalMs,
+      ...replicas.map((replica) => this.#intervalOf(replica)),
+    ]);
+    for (const known of this.#walked.keys()) if (!intervals.has(known)) this.#walked.delete(known);
+    const due = new Set<number>();
+    for (const intervalMs of intervals) {
+      const last = this.#walked.get(intervalMs);
+      // A clock that is set back must not make the wait longer than an interval.
+      const isWaiting =
+        last !== undefined && now < nextBoundary(last, intervalMs) && now >= last - intervalMs;
+      if (isWaiting) continue;
+      due.add(intervalMs);
+      this.#walked.set(intervalMs, now);
+    }
+    return replicas.filter((replica) => due.has(this.#intervalOf(replica)));
+  }
+
+  #untilBoundary(): number {
+    const now = this.#init.clock.now();
+    let left = Infinity;
+    for (const [intervalMs, last] of this.#walked) {
+      left = Math.min(left, nextBoundary(last, intervalMs) - now);
+    }
+    return left;
   }
 
   #untilRetry(): number {
@@ -133,9 +167,10 @@ class LevelMonitor {
   async #pass(replica: ReplicaMaintenance): Promise<PassResult> {
     const { clock, signal } = this.#init;
     if (this.#level !== SNAPSHOT_LEVEL) return replica.compact(this.#level, signal);
+    const intervalMs = this.#intervalOf(replica);
     const result = await replica.scheduledSnapshot((newest) => {
       const now = clock.now();
-      return newest.createdAt > previousBoundary(now, this.#intervalMs) && newest.createdAt <= now;
+      return newest.createdAt > previousBoundary(now, intervalMs) && newest.createdAt <= now;
     }, signal);
     await replica.scheduledRetention(signal);
     return result;
@@ -154,7 +189,8 @@ class LevelMonitor {
     }
     const goesOn = known?.reason === result ? known : undefined;
     const since = goesOn?.since ?? now;
-    const first = result === 'failed' ? Math.min(RETRY_MS_MAX, this.#intervalMs) : RETRY_MS;
+    const first =
+      result === 'failed' ? Math.min(RETRY_MS_MAX, this.#intervalOf(replica)) : RETRY_MS;
     const slower = result === 'failed' || now - since >= READY_TIMEOUT_MS;
     const last = goesOn?.delayMs ?? first / 2;
     const delayMs = slower ? Math.min(RETRY_MS_MAX, last * 2) : first;

@@ -160,7 +160,8 @@ export class RetentionRunner {
       await this.#init.reportLoss(gap, signal);
       return;
     }
-    const cutoffMs = ports.clock.now() - options.snapshotRetentionMs;
+    const retentionMs = replica.options.retentionMs ?? options.snapshotRetentionMs;
+    const cutoffMs = ports.clock.now() - retentionMs;
     const { deletions, floor } = planSnapshotRetention(snapshots, cutoffMs);
     if (isMassDeletion(deletions.length, snapshots.length) && !this.#unconfirmed) {
       this.#unconfirmed = true;
