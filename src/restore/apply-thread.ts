@@ -1,9 +1,10 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { present } from '../lib/assert.ts';
 import { errorMessage, LitestreamError } from '../lib/errors.ts';
 import { osError } from '../lib/os-error.ts';
-import { PageKernel } from './page-kernel.ts';
+import { PageKernel, RUN_PAGE_BYTES } from './page-kernel.ts';
+import { PageOutput } from './page-output.ts';
 import { PageOwners } from './page-owners.ts';
 import { checkRun, type Run } from './run.ts';
 import {
@@ -21,6 +22,7 @@ class Worker {
   readonly #job: ThreadJob;
   readonly #kernel = new PageKernel();
   readonly #owners: PageOwners;
+  readonly #output: PageOutput;
   readonly #control: Int32Array;
   readonly #runs: Float64Array;
   readonly #states: BigUint64Array;
@@ -31,6 +33,7 @@ class Worker {
   constructor(job: ThreadJob) {
     this.#job = job;
     this.#owners = new PageOwners(job.owners);
+    this.#output = new PageOutput(job.output, job.direct, job.outputPath);
     this.#control = new Int32Array(job.control);
     this.#runs = new Float64Array(job.runs);
     this.#states = new BigUint64Array(job.states);
@@ -76,8 +79,11 @@ class Worker {
       file,
       pages: decoded.pages,
       pgnoAt,
+      bytesMax: RUN_PAGE_BYTES,
     });
-    for (const { from, to, position } of spans) this.#write(kernel.pages(from, to), position);
+    for (const { from, to, position } of spans) {
+      this.#output.write(kernel.pages(from, to), position);
+    }
     this.#states[number] = decoded.state;
     this.#hashed[number] = decoded.hashed;
   }
@@ -117,16 +123,6 @@ class Worker {
     throw new LitestreamError('ERR_LTX_CORRUPTED', `unexpected EOF (file at byte ${offset})`, {
       details,
     });
-  }
-
-  #write(bytes: Uint8Array, position: number): void {
-    try {
-      for (let done = 0; done < bytes.length;) {
-        done += writeSync(this.#job.output, bytes, done, bytes.length - done, position + done);
-      }
-    } catch (error) {
-      throw osError('write', this.#job.outputPath, error);
-    }
   }
 
   #close(): void {

@@ -4,6 +4,7 @@ import { LitestreamError, wrapError } from '../lib/errors.ts';
 import type { OpenFile } from '../lib/file-system.ts';
 import type { PageOwners } from './page-owners.ts';
 import type { PlannedRun, RunApplier, RunState } from './run.ts';
+import { closeDirect, openDirect } from './page-output.ts';
 import {
   CONTROL_NEXT,
   CONTROL_STOP,
@@ -33,6 +34,10 @@ export interface ThreadsOptions {
   readonly paths: readonly string[];
   readonly output: OpenFile;
   readonly outputPath: string;
+  /** Bytes of the whole database. */
+  readonly size: number;
+  /** True if nobody reads the output soon: it need not be in the page cache. */
+  readonly direct: boolean;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onBytes: (bytes: number) => void;
@@ -50,6 +55,7 @@ export class ApplyThreads implements RunApplier {
   #options: ThreadsOptions | undefined;
   #states: BigUint64Array = new BigUint64Array();
   #hashed: Float64Array = new Float64Array();
+  #direct = -1;
   #failure: LitestreamError | undefined;
   pageOne: Uint8Array = new Uint8Array();
 
@@ -63,9 +69,12 @@ export class ApplyThreads implements RunApplier {
   }
 
   /** Tells the threads what the runs are. */
-  start(options: ThreadsOptions): void {
+  async start(options: ThreadsOptions): Promise<void> {
     this.#options = options;
-    const { runs, owners, pageSize, paths, output, outputPath } = options;
+    const { runs, owners, pageSize, paths, output, outputPath, size } = options;
+    if (options.direct) this.#direct = openDirect(output.fd);
+    // Writing behind the end makes the file system wait for each write's new size.
+    if (this.#direct >= 0) await output.truncate('restore:size', size);
     const shared = (bytes: number): SharedArrayBuffer => new SharedArrayBuffer(bytes);
     const table = new Float64Array(shared(runs.length * RUN_FIELDS * 8));
     for (const [at, run] of runs.entries()) {
@@ -82,6 +91,7 @@ export class ApplyThreads implements RunApplier {
       pageSize,
       paths,
       output: output.fd,
+      direct: this.#direct,
       outputPath,
     };
     this.#states = new BigUint64Array(job.states);
@@ -121,6 +131,8 @@ export class ApplyThreads implements RunApplier {
   async close(): Promise<void> {
     Atomics.store(this.#control, CONTROL_STOP, 1);
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    closeDirect(this.#direct);
+    this.#direct = -1;
   }
 
   #runPhase(worker: Worker, to: number): Promise<ThreadReply> {

@@ -16,6 +16,8 @@ export const RUN_FRAME_BYTES: number = RUN_PAGE_BYTES + (1 << 18);
 
 const META_BYTES = 16;
 const SMALLEST_PAGE = 512;
+/** Where pages begin: direct writes want it. */
+const PAGE_ALIGNMENT = 4096;
 /** Kernels may write this much behind a page. */
 const SLACK = 64;
 const KERNEL_TABLES = 128 * 1024;
@@ -72,11 +74,12 @@ export class PageKernel {
 
   constructor() {
     const metaBytes = (RUN_PAGE_BYTES / SMALLEST_PAGE) * META_BYTES;
-    const arenaBytes = KERNEL_TABLES + RUN_FRAME_BYTES + metaBytes + RUN_PAGE_BYTES + SLACK;
+    const arenaBytes =
+      KERNEL_TABLES + RUN_FRAME_BYTES + metaBytes + PAGE_ALIGNMENT + RUN_PAGE_BYTES + SLACK;
     this.#kernel = takeKernel(arenaBytes);
     this.#input = this.#kernel.base;
     this.#meta = this.#input + RUN_FRAME_BYTES;
-    this.#output = this.#meta + metaBytes;
+    this.#output = Math.ceil((this.#meta + metaBytes) / PAGE_ALIGNMENT) * PAGE_ALIGNMENT;
   }
 
   /** Gives the memory back. Nothing may read or write it any more. */

@@ -28,6 +28,8 @@ export interface ThreadJob {
   readonly paths: readonly string[];
   /** Descriptor of the output, shared by all threads of the process. */
   readonly output: number;
+  /** A second one that writes past the page cache, or −1. */
+  readonly direct: number;
   readonly outputPath: string;
 }
 

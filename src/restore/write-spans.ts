@@ -1,7 +1,7 @@
 import type { PageOwners } from './page-owners.ts';
 
 /** One call with more makes the kernel spend two to three times the processor time. Spec: performance 8. */
-const WRITE_BYTES = 128 * 1024;
+export const WRITE_BYTES: number = 128 * 1024;
 /** Superseded pages of the first file that may be written to join two writes. */
 const BRIDGE_PAGES = 32;
 
@@ -23,6 +23,8 @@ export interface SpanOptions {
   readonly file: number;
   readonly pages: number;
   readonly pgnoAt: (page: number) => number;
+  /** Most bytes of one span. Default {@link WRITE_BYTES}. */
+  readonly bytesMax?: number | undefined;
 }
 
 /**
@@ -31,9 +33,9 @@ export interface SpanOptions {
  * file's.
  */
 export function writeSpans(options: SpanOptions): WriteSpan[] {
-  const { owners, pageSize, file, pages, pgnoAt } = options;
+  const { owners, pageSize, file, pages, pgnoAt, bytesMax = WRITE_BYTES } = options;
   const bridge = file === 0 ? BRIDGE_PAGES : 0;
-  const step = Math.max(1, Math.floor(WRITE_BYTES / pageSize));
+  const step = Math.max(1, Math.floor(bytesMax / pageSize));
   const spans: WriteSpan[] = [];
   let from = -1;
   let last = -1;
