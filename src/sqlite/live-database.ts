@@ -76,7 +76,7 @@ export class LiveDatabase {
     let database: LiveDatabase | undefined;
     try {
       const mode = enableWal(connection);
-      if (mode === undefined || !connection.beginRead()) {
+      if (mode === undefined || !connection.dropCache().beginRead()) {
         connection.close();
         return undefined;
       }
@@ -142,7 +142,7 @@ export class LiveDatabase {
 
   /** Begins the successor of the active reader. False if a lock of somebody else prevents it now. */
   beginSuccessor(): boolean {
-    this.#successor ??= Connection.open(this.path);
+    this.#successor ??= Connection.open(this.path).dropCache();
     return this.#successor.inTransaction || this.#successor.beginRead();
   }
 

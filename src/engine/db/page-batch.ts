@@ -5,6 +5,10 @@ const IN_MEMORY = 0xffff_ffff;
 /** In `#images`: no image memory assigned yet. */
 const NO_IMAGE = 0xffff_ffff;
 const IMAGE_CHUNK_BYTES = 1 << 20;
+const SLOTS_MIN = 64;
+/** Tables of a batch without a page: an idle database has one. */
+const NO_TABLE = new Uint32Array(1);
+const NO_SLOTS = new Uint32Array(0);
 
 /** Reads page images from the WAL for a batch. */
 export interface FrameReader {
@@ -21,10 +25,10 @@ export interface FrameReader {
  */
 export class PageBatch {
   readonly pageSize: number;
-  #table = new Uint32Array(256);
-  #pgnos = new Uint32Array(64);
-  #frames = new Uint32Array(64);
-  #images = new Uint32Array(64);
+  #table = NO_TABLE;
+  #pgnos = NO_SLOTS;
+  #frames = NO_SLOTS;
+  #images = NO_SLOTS;
   #count = 0;
   #inWal = 0;
   #imageCount = 0;
@@ -57,6 +61,7 @@ export class PageBatch {
 
   /** Records that the newest image of `pgno` is in WAL frame `frame` (0-based, below 2^32 − 1). */
   put(pgno: number, frame: number): void {
+    if (this.#table === NO_TABLE) this.#table = new Uint32Array(4 * SLOTS_MIN);
     const at = this.#find(pgno);
     const known = this.#table[at] ?? 0;
     if (known !== 0) {
@@ -153,7 +158,7 @@ export class PageBatch {
 
   #growSlots(): void {
     const grow = (old: Uint32Array): Uint32Array<ArrayBuffer> => {
-      const wider = new Uint32Array(old.length * 2);
+      const wider = new Uint32Array(Math.max(SLOTS_MIN, old.length * 2));
       wider.set(old);
       return wider;
     };

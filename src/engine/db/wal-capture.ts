@@ -56,12 +56,22 @@ function checksumsOf({ pair }: FrameScan): [number, number] {
 }
 
 /** One buffer for all databases: a window is used up before the next `await`. */
-let sharedWindow: { bytes: Uint8Array; words: Int32Array } | undefined;
+interface Window {
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  readonly scan: FrameScan;
+}
 
-function window(): { bytes: Uint8Array; words: Int32Array } {
+let sharedWindow: Window | undefined;
+
+function window(): Window {
   if (sharedWindow === undefined) {
     const buffer = new ArrayBuffer(WINDOW_BYTES);
-    sharedWindow = { bytes: new Uint8Array(buffer), words: new Int32Array(buffer) };
+    sharedWindow = {
+      bytes: new Uint8Array(buffer),
+      words: new Int32Array(buffer),
+      scan: createFrameScan(WINDOW_FRAMES_MAX),
+    };
   }
   return sharedWindow;
 }
@@ -78,13 +88,12 @@ export class WalCapture {
   readonly #pageSize: number;
   readonly #frameSize: number;
   readonly #windowFrames: number;
-  readonly #scan: FrameScan;
   readonly #small = new Uint8Array(WAL_HEADER_SIZE);
   /** Behind the last commit; undefined before the first generation. */
   #position: WalPosition | undefined;
   #bigEndian = false;
   /** Pages of the transaction that is being written: frames from `#position` on, consecutive. */
-  #open = new Uint32Array(1024);
+  #open = new Uint32Array(16);
   #openCount = 0;
   /** Frames of the open transaction that are being read again, 0 if none. */
   #again = 0;
@@ -101,7 +110,6 @@ export class WalCapture {
     this.#pageSize = pageSize;
     this.#frameSize = WAL_FRAME_HEADER_SIZE + pageSize;
     this.#windowFrames = Math.min(WINDOW_FRAMES_MAX, Math.floor(WINDOW_BYTES / this.#frameSize));
-    this.#scan = createFrameScan(this.#windowFrames);
   }
 
   /** Behind the last captured commit; undefined while the WAL has no valid header. */
@@ -308,11 +316,10 @@ export class WalCapture {
   #readWindow(batch: PageBatch, gather: boolean, frames: number): number {
     const at = this.#position;
     assert(at !== undefined, 'a generation was started');
-    const { bytes, words } = window();
+    const { bytes, scan, words } = window();
     const first = this.frameAt(at.offset) + this.#openCount;
     const offset = WAL_HEADER_SIZE + first * this.#frameSize;
     const length = this.#wal.read(bytes, 0, frames * this.#frameSize, offset);
-    const scan = this.#scan;
     scan.salt1 = at.salt1;
     scan.salt2 = at.salt2;
     scan.bigEndian = this.#bigEndian;

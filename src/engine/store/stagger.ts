@@ -3,7 +3,7 @@ import type { Clock } from '../../lib/clock.ts';
 /** Databases that start at once after a pause. */
 const BURST = 50;
 /** Then one database per so many milliseconds. */
-const SPACING_MS = 10;
+const SPACING_MS = 2;
 
 /**
  * Spreads the starts of many databases, so that neither the disk nor a store sees a thousand first looks at the same instant. By rate,

@@ -139,12 +139,12 @@ test('an attempt is shared by all who came before it began, and aborted when all
   assert.equal(ends.length, 4, "an attempt that was given up before it began is nobody else's");
 });
 
-test('OPS-07 fifty databases start at once, the others a hundred a second', async () => {
+test('OPS-07 fifty databases start at once, the others five hundred a second', async () => {
   const clock = new FakeClock();
   const stagger = new Stagger(clock);
   const delays = Array.from({ length: 1000 }, () => stagger.delayMs());
   assert.equal(delays.filter((delay) => delay === 0).length, 50);
-  assert.equal(delays.at(-1), 9500);
+  assert.equal(delays.at(-1), 1900);
   await clock.advance(20_000);
   assert.equal(stagger.delayMs(), 0);
 });

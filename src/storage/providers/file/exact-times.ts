@@ -4,12 +4,21 @@ import type { FileSystem } from '../../../lib/file-system.ts';
 
 /** From a write to the helper: a burst of writes becomes one batch. */
 const DELAY_MS = 50;
-/** Between two helpers. Starting one stops the event loop for 1 ms per 25 MB of memory. */
+/**
+ * Between two helpers: the first, and the longest while files keep coming. Starting one stops the event loop for 1 ms per 25 MB of
+ * memory, and each file costs the helper about 1 ms.
+ */
 const GAP_MS = 1000;
-/** Files per helper: about a second of its time. */
-const BATCH_MAX = 1000;
+const GAP_MS_MAX = 10_000;
+const GAP_GROWTH = 1.5;
+/** After so long without a file the first gap is back. */
+const QUIET_MS = 30_000;
+/** Files per helper: half a percent of a core, however many databases there are. */
+const BATCH_MAX = 50;
+/** The same when somebody waits: about a second of its time. */
+const HURRIED_BATCH_MAX = 1000;
 /** Writes beyond this many keep the time that Node could set. */
-const PENDING_MAX = 20_000;
+const PENDING_MAX = 4000;
 /** Longest wait of a close. */
 const DRAIN_MS = 5000;
 
@@ -43,6 +52,7 @@ export class ExactTimes {
   #done = 0;
   #running = false;
   #lastEnd = -Infinity;
+  #gapMs = GAP_MS;
 
   constructor(fileSystem: FileSystem, clock: Clock) {
     this.#fs = fileSystem;
@@ -88,7 +98,7 @@ export class ExactTimes {
       void this.#flush();
       return;
     }
-    const rest = this.#lastEnd + GAP_MS - this.#clock.monotonic();
+    const rest = this.#lastEnd + this.#gapMs - this.#clock.monotonic();
     this.#timer = this.#clock.timer(Math.max(DELAY_MS, rest), () => {
       this.#timer = undefined;
       void this.#flush();
@@ -100,10 +110,13 @@ export class ExactTimes {
   async #flush(): Promise<void> {
     if (this.#running || this.#pending.size === 0) return;
     this.#running = true;
+    const quiet = this.#clock.monotonic() - this.#lastEnd > QUIET_MS;
+    this.#gapMs = quiet ? GAP_MS : Math.min(GAP_MS_MAX, this.#gapMs * GAP_GROWTH);
+    const limit = this.#waiters.size > 0 ? HURRIED_BATCH_MAX : BATCH_MAX;
     const entries: { readonly path: string; readonly ms: number }[] = [];
     let last = this.#done;
     for (const [path, { ms, number }] of this.#pending) {
-      if (entries.length === BATCH_MAX) break;
+      if (entries.length === limit) break;
       entries.push({ path, ms });
       last = number;
       this.#pending.delete(path);
