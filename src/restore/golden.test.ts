@@ -9,7 +9,7 @@ import { systemClock } from '../lib/clock.ts';
 import { nodeFileSystem } from '../lib/file-system.ts';
 import { openFileReplica, type ReplicaClient } from '../storage/index.ts';
 import { type Logger, noopLogger } from '../telemetry/index.ts';
-import { type RestoreTarget, restoreDatabase, timeBounds } from './index.ts';
+import { ReplicaCatalog, type RestoreTarget, restoreDatabase, timeBounds } from './index.ts';
 
 interface Expected {
   readonly sha256: string;
@@ -99,7 +99,8 @@ for (const [name, golden] of Object.entries(manifest)) {
 
   test(`restores ${name} at points in time`, async () => {
     const client = await open(name, golden);
-    const { oldestMs = 0, newestMs = 0 } = (await timeBounds(client)) ?? {};
+    const { oldestMs = 0, newestMs = 0 } =
+      (await timeBounds(new ReplicaCatalog(client, { timed: true }))) ?? {};
     for (const [text, expected] of spread(Object.entries(golden.timestamps))) {
       const timestampMs = Date.parse(text);
       if (!('error' in expected)) {

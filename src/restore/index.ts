@@ -1,6 +1,7 @@
 export { followReplica, type FollowOptions, type FollowResult } from './follow.ts';
-export { isEmptyReplica, timeBounds } from './backups.ts';
-export { planRestore, type RestorePlan, type RestoreTarget, type TimeBounds } from './plan.ts';
+export { isEmptyReplica, planRestore, type PlanOptions, timeBounds } from './backups.ts';
+export { ReplicaCatalog, type CatalogOptions } from './catalog.ts';
+export type { RestorePlan, RestoreTarget, TimeBounds } from './plan.ts';
 export { checkOutputPath, sidecarPaths } from './output.ts';
 export {
   restoreDatabase,

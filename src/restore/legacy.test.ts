@@ -24,7 +24,13 @@ import { FaultyClient } from '../testing/faulty-client.ts';
 import { FaultyFileSystem } from '../testing/faulty-file-system.ts';
 import { FakeClock } from '../testing/fake-clock.ts';
 import { MemoryClient } from '../testing/memory-client.ts';
-import { isEmptyReplica, type RestoreOptions, restoreDatabase, timeBounds } from './index.ts';
+import {
+  isEmptyReplica,
+  ReplicaCatalog,
+  type RestoreOptions,
+  restoreDatabase,
+  timeBounds,
+} from './index.ts';
 import { putFile } from './test-replica.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'legacy-'));
@@ -305,7 +311,10 @@ describe('v0.3.x data', () => {
   });
 
   test('tells its bounds and that the replica is not empty', async () => {
-    assert.deepEqual(await timeBounds(replica(history)), { oldestMs: 1000, newestMs: 9000 });
+    assert.deepEqual(await timeBounds(new ReplicaCatalog(replica(history), { timed: true })), {
+      oldestMs: 1000,
+      newestMs: 9000,
+    });
     assert.equal(await isEmptyReplica(replica(history)), false);
     const error = new LitestreamError('ERR_STORAGE_DENIED', 'denied');
     const faulty = new FaultyClient(new MemoryClient());

@@ -41,6 +41,11 @@ function isBetter(a: FileInfo, b: FileInfo): boolean {
   return a.createdAt < b.createdAt;
 }
 
+/** Sorts what should be chosen first to the front. */
+export function byPreference(a: FileInfo, b: FileInfo): number {
+  return isBetter(a, b) ? -1 : isBetter(b, a) ? 1 : 0;
+}
+
 function isEligible(file: FileInfo, target: RestoreTarget): boolean {
   if (target.txid !== undefined && file.maxTxid > target.txid) return false;
   return target.timestampMs === undefined || file.createdAt < target.timestampMs;
@@ -136,11 +141,20 @@ export function choosePlan(listing: Listing, target: RestoreTarget): RestorePlan
   const files = snapshot === undefined ? chain.files : [snapshot, ...chain.files];
   const maxTxid = toTxid(chain.reached);
   if (chain.next !== undefined && isHole(chain, listing, target)) throw gap(maxTxid, chain.next);
-  const first = files[0];
-  if (first === undefined || (target.txid !== undefined && maxTxid !== target.txid)) {
+  if (files.length === 0 || (target.txid !== undefined && maxTxid !== target.txid)) {
     throw notAvailable(target, maxTxid, listing);
   }
-  return { files, minTxid: first.minTxid, maxTxid, newestTxid: newestTxid(listing) };
+  return planOf(files, listing);
+}
+
+/** The plan to restore these files, at least one, chosen from a listing. */
+export function planOf(files: readonly FileInfo[], listing: Listing): RestorePlan {
+  return {
+    files,
+    minTxid: files[0]?.minTxid ?? NO_TXID,
+    maxTxid: files.at(-1)?.maxTxid ?? NO_TXID,
+    newestTxid: newestTxid(listing),
+  };
 }
 
 function newestTxid(listing: Listing): Txid {
@@ -181,28 +195,4 @@ export async function listAll(client: ReplicaClient, options: ListingOptions): P
   };
   await Promise.all(Array.from({ length: options.parallel }, work));
   return listing;
-}
-
-/**
- * Plans a restore. Each level is listed once.
- *
- * @throws LitestreamError `ERR_TX_NOT_AVAILABLE` (`transaction not available`), `ERR_TX_GAP` (`non-contiguous ltx files: …`) and
- *   storage errors. Spec: replication 23.3.
- */
-export async function planRestore(
-  client: ReplicaClient,
-  target: RestoreTarget,
-  options: CallOptions = {},
-): Promise<RestorePlan> {
-  const accurateTimes = target.timestampMs !== undefined;
-  const { signal } = options;
-  const listing = await listAll(client, { accurateTimes, signal, parallel: LISTINGS_AT_ONCE });
-  try {
-    return choosePlan(listing, target);
-  } catch (error) {
-    if (listing.every((files) => files.length === 0)) throw error;
-    // A compaction between two listings looks like a gap: its output is missed, its inputs are gone. From the lowest level
-    // up nothing can be missed, because the output exists before its inputs are deleted.
-    return choosePlan(await listAll(client, { accurateTimes, signal, parallel: 1 }), target);
-  }
 }

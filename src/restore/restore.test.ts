@@ -28,6 +28,7 @@ import { MemoryClient } from '../testing/memory-client.ts';
 import { randomNumbers } from '../testing/random.ts';
 import {
   isEmptyReplica,
+  ReplicaCatalog,
   type RestoreOptions,
   type RestoreProgress,
   restoreDatabase,
@@ -894,8 +895,14 @@ test('reports progress from plan to sync', async () => {
 
 test('tells empty replicas and time bounds', async () => {
   assert.equal(await isEmptyReplica(new MemoryClient()), true);
-  assert.equal(await timeBounds(new MemoryClient()), undefined);
+  assert.equal(
+    await timeBounds(new ReplicaCatalog(new MemoryClient(), { timed: true })),
+    undefined,
+  );
   const { client } = await smallReplica();
   assert.equal(await isEmptyReplica(client), false);
-  assert.deepEqual(await timeBounds(client), { oldestMs: 1000, newestMs: 4000 });
+  assert.deepEqual(await timeBounds(new ReplicaCatalog(client, { timed: true })), {
+    oldestMs: 1000,
+    newestMs: 4000,
+  });
 });

@@ -1,18 +1,20 @@
 import { dirname } from 'node:path';
-import { NO_TXID } from '../formats/ltx/index.ts';
+import { type LtxHeader, NO_TXID } from '../formats/ltx/index.ts';
 import { type Clock, throwIfAborted } from '../lib/clock.ts';
 import { isLitestreamError, LitestreamError, wrapError } from '../lib/errors.ts';
 import type { FileStat, FileSystem, OpenFile } from '../lib/file-system.ts';
 import { checkIntegrity } from '../sqlite/index.ts';
-import type { CallOptions, ReplicaClient } from '../storage/index.ts';
+import type { CallOptions, FileInfo, ReplicaClient } from '../storage/index.ts';
 import type { Logger } from '../telemetry/index.ts';
 import { applyFiles } from './apply.ts';
+import { fileName } from './damage.ts';
 import { checkOutputPath, sidecarPaths } from './output.ts';
-import { type Backup, chooseBackup } from './backups.ts';
+import { type Backup, chooseBackup, planRestore } from './backups.ts';
+import type { ReplicaCatalog } from './catalog.ts';
 import { applyLegacy, legacyBytes } from './legacy.ts';
 import type { LegacyPlan } from './legacy-plan.ts';
 import { warnOfOldSnapshot } from './old-snapshot.ts';
-import { planRestore, type RestorePlan, type RestoreTarget } from './plan.ts';
+import type { RestorePlan, RestoreTarget } from './plan.ts';
 import { isGone } from './source.ts';
 
 const DEFAULT_PARALLELISM = 8;
@@ -30,6 +32,8 @@ export interface RestoreOptions extends CallOptions {
   readonly client: ReplicaClient;
   readonly outputPath: string;
   readonly target: RestoreTarget;
+  /** What is known of the replica already; the first plan is made from it. Default: the replica is listed. */
+  readonly catalog?: ReplicaCatalog | undefined;
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -89,12 +93,17 @@ class Restore {
   readonly #signal: AbortSignal;
   readonly #temporary: string;
   readonly #reporter: Reporter;
+  #catalog: ReplicaCatalog | undefined;
+  /** True: the next plan is made from exact times only. */
+  #exact: boolean;
 
   constructor(options: RestoreOptions) {
     this.#options = options;
     this.#signal = options.signal ?? new AbortController().signal;
     this.#temporary = `${options.outputPath}.tmp`;
     this.#reporter = new Reporter(options.onProgress);
+    this.#catalog = options.catalog;
+    this.#exact = options.target.timestampMs === undefined || options.client.timeOf === undefined;
   }
 
   async run(): Promise<RestoreResult> {
@@ -141,7 +150,9 @@ class Restore {
 
   async #plan(): Promise<Backup> {
     const { client, target, rollbackMode = false, logger } = this.#options;
-    const options = { signal: this.#signal };
+    const options = { signal: this.#signal, catalog: this.#catalog, exact: this.#exact };
+    // A second plan is made because what was known has turned out to be old.
+    this.#catalog = undefined;
     // A follower goes on with LTX files, so it has to begin with them.
     if (rollbackMode) return { kind: 'ltx', plan: await planRestore(client, target, options) };
     const backup = await chooseBackup(client, target, options);
@@ -172,8 +183,11 @@ class Restore {
       try {
         return [backup, await this.#apply(output, backup)];
       } catch (error) {
-        if (!isGone(error) || attempt === REPLANS) throw error;
-        logger.log('warn', 'a planned file is gone, planning again', { attempt: attempt + 1 });
+        const isLate = isLitestreamError(error, 'ERR_TX_NOT_AVAILABLE') && !this.#exact;
+        if (!(isGone(error) || isLate) || attempt === REPLANS) throw error;
+        const reason = isLate ? 'a planned file is too new' : 'a planned file is gone';
+        logger.log('warn', `${reason}, planning again`, { attempt: attempt + 1 });
+        if (isLate) this.#exact = true;
         await output.truncate('restore:truncate', 0);
         backup = await this.#plan();
       }
@@ -188,7 +202,7 @@ class Restore {
       output,
       outputPath: this.#temporary,
       parallelism: Math.max(1, Math.floor(parallelism)),
-      readSoon: (this.#options.integrityCheck ?? 'none') !== 'none',
+      onHeader: (file: FileInfo, header: LtxHeader) => this.#checkTime(file, header),
       onSize: (bytes: number) => this.#checkSpace(bytes),
       onBytes: this.#reporter.add,
     };
@@ -200,6 +214,15 @@ class Restore {
     const total = files.reduce((sum, file) => sum + file.size, 0);
     this.#reporter.start('fetch', total);
     return await applyFiles({ ...job, files, rollbackMode });
+  }
+
+  /** The plan has believed a time that the file's header knows better. */
+  #checkTime(file: FileInfo, header: LtxHeader): void {
+    const { timestampMs = Infinity } = this.#options.target;
+    if (this.#exact || header.timestampMs < timestampMs) return;
+    throw new LitestreamError('ERR_TX_NOT_AVAILABLE', `${fileName(file)} is too new`, {
+      details: { expected: `before ${timestampMs}`, found: header.timestampMs },
+    });
   }
 
   async #checkSpace(bytes: number): Promise<void> {

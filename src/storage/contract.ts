@@ -91,6 +91,14 @@ export interface ReplicaClient {
   list(level: number, options?: ListOptions): AsyncIterable<FileInfo>;
 
   /**
+   * The time of one listed file as a listing with {@link ListOptions.accurateTimes} gives it. Only clients have this whose listings
+   * take a request per file for it.
+   *
+   * @throws LitestreamError `ERR_STORAGE_NOT_FOUND` if the file has gone.
+   */
+  timeOf?(file: FileInfo, options?: CallOptions): Promise<number>;
+
+  /**
    * Streams a file's bytes; fewer than asked for if the file ends first. Each chunk belongs to the caller.
    *
    * @throws LitestreamError `ERR_STORAGE_NOT_FOUND` if it does not exist (while reading).

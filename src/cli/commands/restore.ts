@@ -6,6 +6,7 @@ import {
   followReplica,
   isEmptyReplica,
   planRestore,
+  ReplicaCatalog,
   restoreDatabase,
   type RestorePlan,
   timeBounds,
@@ -87,6 +88,8 @@ interface Job {
   /** For lines about the command as a whole. */
   readonly rootLogger: Logger;
   readonly client: ReplicaClient;
+  /** The replica is listed once for all that the command looks for in it. */
+  readonly catalog: ReplicaCatalog;
   /** As typed; empty if there is none. */
   readonly outputPath: string;
   readonly integrityCheck: IntegrityCheck;
@@ -135,9 +138,9 @@ function checkFollow(values: Values): void {
 }
 
 /** With a URL, a time outside the replica's history is an error of its own. */
-async function checkTimeBounds({ client, timestampMs, selection }: Job): Promise<void> {
+async function checkTimeBounds({ catalog, timestampMs, selection }: Job): Promise<void> {
   if (timestampMs === undefined || selection.databasePath !== undefined) return;
-  const bounds = await timeBounds(client);
+  const bounds = await timeBounds(catalog, timestampMs);
   if (bounds === undefined) throw new LitestreamError('ERR_TX_NOT_AVAILABLE', 'no backups found');
   if (timestampMs < bounds.oldestMs || timestampMs > bounds.newestMs) {
     throw new LitestreamError('ERR_TX_NOT_AVAILABLE', 'timestamp does not exist', {
@@ -166,7 +169,7 @@ function noBackup(cause: LitestreamError): LitestreamError {
 
 async function plan(job: Job): Promise<RestorePlan> {
   try {
-    return await planRestore(job.client, target(job));
+    return await planRestore(job.client, target(job), { catalog: job.catalog });
   } catch (error) {
     throw isLitestreamError(error, 'ERR_TX_NOT_AVAILABLE') ? noBackup(error) : error;
   }
@@ -213,7 +216,7 @@ function planJson(job: Job, { files, minTxid, maxTxid }: RestorePlan): string {
 async function mayBeSkipped(job: Job, error: unknown): Promise<boolean> {
   if (!job.values['if-replica-exists'] || !isLitestreamError(error, 'ERR_TX_NOT_AVAILABLE'))
     return false;
-  return isEmptyReplica(job.client);
+  return isEmptyReplica(job.client, { catalog: job.catalog });
 }
 
 async function skipOrThrow(job: Job, error: unknown): Promise<void> {
@@ -244,6 +247,7 @@ async function restore(job: Job): Promise<void> {
   try {
     const result = await restoreDatabase({
       client,
+      catalog: job.catalog,
       outputPath,
       target: target(job),
       fileSystem,
@@ -330,6 +334,7 @@ async function run(parsed: ParsedFlags<typeof flags>, io: Io): Promise<number> {
     logger,
     rootLogger,
     client,
+    catalog: new ReplicaCatalog(client, { timed: timestampMs !== undefined }),
     outputPath,
     integrityCheck,
     timestampMs,

@@ -35,6 +35,9 @@ export function forwarding(
     ...(client.objectKey && {
       objectKey: (key) => present(client.objectKey?.(key), 'object key'),
     }),
+    ...(client.timeOf && {
+      timeOf: (file, options) => present(client.timeOf?.(file, options), 'time'),
+    }),
     ...(client.listObjects && {
       listObjects: (folder, options) => present(client.listObjects?.(folder, options), 'listing'),
     }),

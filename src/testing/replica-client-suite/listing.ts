@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { formatFileName } from '../../formats/ltx/index.ts';
+import { isLitestreamError } from '../../lib/errors.ts';
 import { bytesSource, type FileKey, mapOrdered, type ReplicaClient } from '../../storage/index.ts';
 import { chunkedSource, fileKey, listAll, ltxLike } from '../ltx-like.ts';
 import { check, type Suite } from './contract.ts';
@@ -161,6 +162,22 @@ function sizeTests(suite: Suite): void {
       listed,
       stamps.map((stamp) => Math.floor(stamp / unit)),
     );
+  });
+
+  check(suite, 'knows the time of one file where its listings are cheap', async ({ client }) => {
+    await client.write(fileKey(2, 1), chunkedSource(ltxLike(500, 1_735_689_805_894)));
+    if (client.timeOf === undefined) return;
+    for await (const file of client.list(2)) {
+      assert.equal(await client.timeOf(file), 1_735_689_805_894);
+      await client.delete([file]);
+      // Some providers leave it to whoever reads the file to find out.
+      const look = client.timeOf(file).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      const error: unknown = await look;
+      if (error !== undefined) assert.ok(isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND'));
+    }
   });
 
   check(suite, 'goes on after a listing that was left early', async ({ client }) => {

@@ -78,6 +78,11 @@ export class OssReplicaClient implements ReplicaClient {
     });
   }
 
+  async timeOf(file: FileInfo, { signal }: CallOptions = {}): Promise<number> {
+    throwIfAborted(signal);
+    return await this.#timeOf(file, file.createdAt, signal);
+  }
+
   async *read(
     key: ReadKey,
     { offset = 0, size = 0, signal }: ReadOptions = {},

@@ -78,6 +78,14 @@ export class S3ReplicaClient implements ReplicaClient {
     }
   }
 
+  async timeOf(file: FileInfo, { signal }: CallOptions = {}): Promise<number> {
+    const session = await this.#session(signal);
+    const timed = await this.#withAccurateTime(session, file, signal);
+    if (timed !== undefined) return timed.createdAt;
+    const message = `s3: head object ${this.objectKey(file)}: not found`;
+    throw new LitestreamError('ERR_STORAGE_NOT_FOUND', message, { details: { ...file } });
+  }
+
   async *read(
     key: FileKey,
     options: ReadOptions = {},

@@ -116,6 +116,14 @@ export class WebdavReplicaClient implements ReplicaClient {
     if (seek === undefined) times.end();
   }
 
+  async timeOf(file: FileInfo, options: CallOptions = {}): Promise<number> {
+    const time = await this.#times.read(file, options);
+    if (time !== undefined) return time;
+    const path = LAYOUT.fileKey(this.#path, file);
+    const message = `webdav: cannot read file "${path}": not found`;
+    throw new LitestreamError('ERR_STORAGE_NOT_FOUND', message, { details: { ...file } });
+  }
+
   read(key: ReadKey, options: ReadOptions = {}): AsyncIterable<Uint8Array> {
     return this.#read(LAYOUT.fileKey(this.#path, key), options);
   }

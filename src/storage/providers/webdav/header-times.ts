@@ -31,7 +31,7 @@ export class HeaderTimes {
     return {
       of: async (file, member, options) => {
         const version = `${member.name} ${file.size} ${member.modifiedAt} ${member.etag}`;
-        const time = known.get(version) ?? (await this.#read(file, options));
+        const time = known.get(version) ?? (await this.read(file, options));
         if (time !== undefined) next.set(version, time);
         return time;
       },
@@ -41,8 +41,8 @@ export class HeaderTimes {
     };
   }
 
-  /** Undefined if the file is gone. */
-  async #read(file: FileInfo, { signal }: CallOptions): Promise<number | undefined> {
+  /** The time in a file's header, read now. Undefined if the file is gone. */
+  async read(file: FileInfo, { signal }: CallOptions): Promise<number | undefined> {
     const { level, minTxid, maxTxid, createdAt } = file;
     try {
       const header = this.#ports.read(file, { offset: 0, size: LTX_HEADER_SIZE, signal });
