@@ -6,13 +6,14 @@ import process from 'node:process';
 /** The oldest Node.js this runs on. Nothing newer may be used before it is checked. */
 const NEEDED: readonly [major: number, minor: number] = [24, 15];
 
+const COMPILED = join(import.meta.dirname, '../../node_modules/.cache/compiled');
+
 /**
- * Where compiled code is kept, so that a start and a new thread need neither strip types nor compile (120 ms become 40). Inside
+ * Keeps compiled code, so that a start and a new thread need neither strip types nor compile (120 ms become 40). Inside
  * the package: only who may change the program may change this. Where it cannot be written nothing is kept.
  */
 function keepCompiledCode(): void {
-  const folder = join(import.meta.dirname, '../../node_modules/.cache/compiled');
-  const { directory } = module.enableCompileCache(folder);
+  const { directory } = module.enableCompileCache(COMPILED);
   // Threads look here; child processes get the environment as it was.
   if (directory !== undefined) process.env['NODE_COMPILE_CACHE'] = directory;
 }
@@ -27,6 +28,8 @@ if (major < NEEDED[0] || (major === NEEDED[0] && minor < NEEDED[1])) {
   process.exit(1);
 }
 const environment = { ...process.env };
-if (environment['NODE_COMPILE_CACHE'] === undefined) keepCompiledCode();
+// `bin/litestream` has set it, for this file's sake.
+if (environment['NODE_COMPILE_CACHE'] === COMPILED) delete environment['NODE_COMPILE_CACHE'];
+else if (environment['NODE_COMPILE_CACHE'] === undefined) keepCompiledCode();
 const { main } = await import('./main.ts');
 await main(environment);

@@ -1,20 +1,9 @@
-import {
-  type Document,
-  isAlias,
-  isMap,
-  isNode,
-  isScalar,
-  isSeq,
-  LineCounter,
-  type Node,
-  parseDocument,
-  visit,
-  type YAMLMap,
-} from 'yaml';
+import type { Document, LineCounter, Node, YAMLMap } from 'yaml';
 import { LitestreamError } from '../lib/errors.ts';
 import { durationMs, parseDuration } from '../lib/go-duration.ts';
 import { resolveScalar, type ScalarValue } from './scalar.ts';
 import { parseSize } from './size.ts';
+import { yaml } from './yaml-package.ts';
 
 /** How a key's value is read. Durations become milliseconds, sizes bytes. */
 export type Kind =
@@ -105,7 +94,7 @@ class Decoder {
     const out: Record<string, unknown> = {};
     const content = this.#follow(node);
     if (content === undefined) return out;
-    if (!isMap(content)) {
+    if (!yaml().isMap(content)) {
       this.#mismatch(content, 'map');
       return out;
     }
@@ -115,7 +104,8 @@ class Decoder {
       const kind = Object.hasOwn(schema, key) ? schema[key] : undefined;
       const keyPath = path === '' ? key : `${path}.${key}`;
       if (kind === undefined) {
-        const anchored = isNode(value) && !isAlias(value) && value.anchor !== undefined;
+        const anchored =
+          yaml().isNode(value) && !yaml().isAlias(value) && value.anchor !== undefined;
         this.unknownKeys.push({ path: keyPath, key, anchored, known: Object.keys(schema) });
         continue;
       }
@@ -136,7 +126,7 @@ class Decoder {
     }
     for (const source of merges.toReversed()) {
       const content = this.#follow(source);
-      if (isMap(content) && depth < 16) this.#collect(content, entries, depth + 1);
+      if (yaml().isMap(content) && depth < 16) this.#collect(content, entries, depth + 1);
     }
     for (const [name, value] of own) {
       entries.delete(name);
@@ -146,13 +136,13 @@ class Decoder {
 
   #mergeSources(value: unknown): Content[] {
     const content = this.#follow(nodeOf(value));
-    if (isSeq(content)) return content.items.map(nodeOf);
+    if (yaml().isSeq(content)) return content.items.map(nodeOf);
     return [content];
   }
 
   #keyText(key: unknown): string {
     const content = this.#follow(nodeOf(key));
-    return isScalar(content) ? String(content.value) : '';
+    return yaml().isScalar(content) ? String(content.value) : '';
   }
 
   #value(node: Content, kind: Kind, path: string): unknown {
@@ -178,7 +168,7 @@ class Decoder {
   /** A null list is an empty one; null entries are kept, for the caller to name. */
   #list(content: Node, schema: Schema, path: string): readonly unknown[] | undefined {
     if (this.#isNull(content)) return [];
-    if (!isSeq(content)) {
+    if (!yaml().isSeq(content)) {
       this.#mismatch(content, 'list');
       return undefined;
     }
@@ -191,7 +181,7 @@ class Decoder {
 
   #strings(content: Node): readonly string[] | undefined {
     if (this.#isNull(content)) return undefined;
-    if (!isSeq(content)) throw new Mismatch();
+    if (!yaml().isSeq(content)) throw new Mismatch();
     return content.items.map((item) => {
       const entry = this.#follow(nodeOf(item));
       return entry === undefined ? '' : this.#scalar(entry).text;
@@ -228,7 +218,7 @@ class Decoder {
   }
 
   #scalar(content: Node): ScalarValue {
-    if (!isScalar(content)) throw new Mismatch();
+    if (!yaml().isScalar(content)) throw new Mismatch();
     const plain = content.type === 'PLAIN' && content.tag === undefined;
     const text = typeof content.value === 'string' ? content.value : (content.source ?? '');
     // An empty node has no style; it is null like `~`.
@@ -236,12 +226,12 @@ class Decoder {
   }
 
   #isNull(content: Node): boolean {
-    return isScalar(content) && this.#scalar(content).tag === '!!null';
+    return yaml().isScalar(content) && this.#scalar(content).tag === '!!null';
   }
 
   #follow(node: Content): Node | undefined {
     if (node === null || node === undefined) return undefined;
-    return isAlias(node) ? node.resolve(this.#document) : node;
+    return yaml().isAlias(node) ? node.resolve(this.#document) : node;
   }
 
   #mismatch(content: Node, target: string): void {
@@ -250,8 +240,8 @@ class Decoder {
   }
 
   #describe(content: Node): string {
-    if (isMap(content)) return '!!map';
-    if (!isScalar(content)) return '!!seq';
+    if (yaml().isMap(content)) return '!!map';
+    if (!yaml().isScalar(content)) return '!!seq';
     const { tag, text } = this.#scalar(content);
     const shown = text.length > 10 ? `${text.slice(0, 7)}...` : text;
     return `${tag} \`${shown}\``;
@@ -259,7 +249,12 @@ class Decoder {
 }
 
 function nodeOf(value: unknown): Content {
-  return isMap(value) || isSeq(value) || isScalar(value) || isAlias(value) ? value : undefined;
+  return yaml().isMap(value) ||
+    yaml().isSeq(value) ||
+    yaml().isScalar(value) ||
+    yaml().isAlias(value)
+    ? value
+    : undefined;
 }
 
 function integer(scalar: ScalarValue, kind: 'int' | 'int64' | 'uint32'): number {
@@ -295,8 +290,8 @@ function syntaxError(code: string, message: string, line: number): LitestreamErr
  * Spec: config 2.
  */
 export function decodeYaml<T>(text: string, schema: SchemaOf<T>): Decoded<T> {
-  const lines = new LineCounter();
-  const document = parseDocument(text.replace(/^\uFEFF/, ''), {
+  const lines = new (yaml().LineCounter)();
+  const document = yaml().parseDocument(text.replace(/^\uFEFF/, ''), {
     version: '1.1',
     schema: 'failsafe',
     uniqueKeys: false,
@@ -307,7 +302,7 @@ export function decodeYaml<T>(text: string, schema: SchemaOf<T>): Decoded<T> {
   if (error !== undefined) {
     throw syntaxError(error.code, error.message, lines.linePos(error.pos[0]).line);
   }
-  visit(document, {
+  yaml().visit(document, {
     Alias(_key, alias) {
       if (alias.resolve(document) === undefined) {
         throw yamlError(`unknown anchor '${alias.source}' referenced`);
@@ -327,7 +322,7 @@ export function decodeYaml<T>(text: string, schema: SchemaOf<T>): Decoded<T> {
 function isNullRoot(root: Content): boolean {
   if (root === null || root === undefined) return true;
   return (
-    isScalar(root) &&
+    yaml().isScalar(root) &&
     resolveScalar(root.source ?? '', root.type === 'PLAIN' || root.type === undefined).tag ===
       '!!null'
   );

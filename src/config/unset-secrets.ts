@@ -1,6 +1,6 @@
-import { isPair, isScalar, parseDocument, visit } from 'yaml';
 import { expandEnv } from './expand-env.ts';
 import type { ConfigWarning } from './types.ts';
+import { yaml } from './yaml-package.ts';
 
 /** Keys whose values nobody should see, and nobody misses until it is too late. */
 const SECRET_KEY =
@@ -28,6 +28,7 @@ export function unsetSecretWarnings(
   });
   if (unset === 0) return [];
   const warnings: ConfigWarning[] = [];
+  const { isPair, isScalar, parseDocument, visit } = yaml();
   const document = parseDocument(marked, { version: '1.1', schema: 'failsafe', uniqueKeys: false });
   visit(document, {
     Scalar(place, { value }, ancestors) {
