@@ -38,6 +38,8 @@ export interface ApplyOptions {
   readonly parallelism: number;
   /** True: the header says rollback journal instead of WAL. */
   readonly rollbackMode: boolean;
+  /** True if the output is read at once, and had better stay in the page cache. */
+  readonly readSoon: boolean;
   /** Called with each file's header before the first byte is written. An error that it throws ends the restore. */
   readonly onHeader?: (file: FileInfo, header: LtxHeader) => void;
   /** Called with the size before the first byte is written. */
@@ -102,7 +104,7 @@ class Applier {
     const runs = this.#surveys.flatMap((survey, file) =>
       survey.runs.map((run): PlannedRun => ({ ...run, file })),
     );
-    const applier = this.#applier(runs);
+    const applier = await this.#applier(runs, size);
     try {
       // Pages of other files wait, because the first file's writes may cover their places.
       const base = this.#surveys[0]?.runs.length ?? 0;
@@ -122,15 +124,17 @@ class Applier {
     return page.slice().fill(1, WRITE_VERSION, READ_VERSION + 1);
   }
 
-  #applier(runs: readonly PlannedRun[]): RunApplier {
-    const { context, output, outputPath, onBytes } = this.#options;
+  async #applier(runs: readonly PlannedRun[], size: number): Promise<RunApplier> {
+    const { context, output, outputPath, onBytes, readSoon } = this.#options;
     const common = { runs, owners: this.#owners, pageSize: this.#pageSize, output, onBytes };
     if (this.#threads === undefined || this.#paths === undefined) {
       return new ApplyTasks({ ...common, context, surveys: this.#surveys, tasks: this.#tasks });
     }
-    this.#threads.start({
+    await this.#threads.start({
       ...common,
       outputPath,
+      size,
+      direct: !readSoon,
       paths: this.#paths,
       clock: context.clock,
       signal: context.signal,

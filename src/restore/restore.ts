@@ -203,6 +203,7 @@ class Restore {
       outputPath: this.#temporary,
       parallelism: Math.max(1, Math.floor(parallelism)),
       onHeader: (file: FileInfo, header: LtxHeader) => this.#checkTime(file, header),
+      readSoon: (this.#options.integrityCheck ?? 'none') !== 'none',
       onSize: (bytes: number) => this.#checkSpace(bytes),
       onBytes: this.#reporter.add,
     };
