@@ -3,7 +3,6 @@ import { type LtxHeader, NO_TXID } from '../formats/ltx/index.ts';
 import { type Clock, throwIfAborted } from '../lib/clock.ts';
 import { isLitestreamError, LitestreamError, wrapError } from '../lib/errors.ts';
 import type { FileStat, FileSystem, OpenFile } from '../lib/file-system.ts';
-import { checkIntegrity } from '../sqlite/index.ts';
 import type { CallOptions, FileInfo, ReplicaClient } from '../storage/index.ts';
 import type { Logger } from '../telemetry/index.ts';
 import { applyFiles } from './apply.ts';
@@ -11,7 +10,6 @@ import { fileName } from './damage.ts';
 import { checkOutputPath, sidecarPaths } from './output.ts';
 import { type Backup, chooseBackup, planRestore } from './backups.ts';
 import type { ReplicaCatalog } from './catalog.ts';
-import { applyLegacy, legacyBytes } from './legacy.ts';
 import type { LegacyPlan } from './legacy-plan.ts';
 import { warnOfOldSnapshot } from './old-snapshot.ts';
 import type { RestorePlan, RestoreTarget } from './plan.ts';
@@ -208,6 +206,7 @@ class Restore {
       onBytes: this.#reporter.add,
     };
     if (backup.kind === 'legacy') {
+      const { applyLegacy, legacyBytes } = await import('./legacy.ts');
       this.#reporter.start('fetch', legacyBytes(backup.plan));
       return await applyLegacy({ ...job, plan: backup.plan });
     }
@@ -250,6 +249,7 @@ class Restore {
     const { fileSystem, logger, integrityCheck: mode = 'none' } = this.#options;
     if (mode === 'none') return;
     this.#reporter.start('check');
+    const { checkIntegrity } = await import('../sqlite/index.ts');
     try {
       await checkIntegrity(path, mode, { fileSystem, signal: this.#signal });
     } catch (error) {
