@@ -35,6 +35,8 @@ async function replicaOptions(
       maxSyncLtxFiles: replica.maxSyncLtxFiles,
       autoRecover: replica.autoRecover,
       validationIntervalMs: replica.validationIntervalMs,
+      snapshotIntervalMs: replica.snapshotIntervalMs,
+      retentionMs: replica.retentionMs,
     });
   }
   return options;

@@ -39,6 +39,12 @@ export const commandTable: readonly CommandRow[] = [
     load: () => import('./commands/ltx.ts'),
   },
   {
+    name: 'read-replica',
+    summary: 'show, sync or promote read replicas (not available yet)',
+    hidden: true,
+    load: () => import('./commands/read-replica.ts'),
+  },
+  {
     name: 'register',
     summary: 'add a database to a running daemon',
     load: () => import('./commands/register.ts'),

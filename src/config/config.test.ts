@@ -242,7 +242,7 @@ snapshoot: {interval: 1h}
 dbs:
   - path: /a.db
     vfs: {shared: true}
-    replica: {<<: *t, retention: 168h, sync_interval: 1s, colour: blue}
+    replica: {<<: *t, retention-check-interval: 1h, sync_interval: 1s, colour: blue}
 sync-interval: 5
 `,
     options,
@@ -253,8 +253,8 @@ sync-interval: 5
       ['ignoring unknown configuration key', 'snapshoot', 'did you mean snapshot'],
       [
         'ignoring unsupported configuration key',
-        'dbs[0].replica.retention',
-        'use snapshot.retention',
+        'dbs[0].replica.retention-check-interval',
+        'retention is enforced with each snapshot: use snapshot-interval',
       ],
       [
         'ignoring unknown configuration key',

@@ -49,10 +49,11 @@ const WRONG: readonly (readonly [text: string, key: string])[] = [
   ['heartbeat_url: "https://x"', 'heartbeat_url'],
   ['databases: [{path: /a}]', 'databases'],
   ['db: [{path: /a}]', 'db'],
-  ['dbs: [{path: /a, replica: {path: /r, retention: 168h}}]', 'dbs[0].replica.retention'],
+  ['dbs: [{path: /a, replica: {path: /r, retentions: 168h}}]', 'dbs[0].replica.retentions'],
+  ['dbs: [{path: /a, snapshot-interval: 1h, replica: {path: /r}}]', 'dbs[0].snapshot-interval'],
   [
-    'dbs: [{path: /a, replica: {path: /r, snapshot-interval: 1h}}]',
-    'dbs[0].replica.snapshot-interval',
+    'dbs: [{path: /a, read-replicas: [{name: n, path: /c, interval: 1s}]}]',
+    'dbs[0].read-replicas[0].interval',
   ],
   ['dbs: [{path: /a, replica: {path: /r, snapshot: {interval: 1h}}}]', 'dbs[0].replica.snapshot'],
   [

@@ -93,7 +93,7 @@ dbs:
     replicas:
       - { type: file, path: /backup }
       - { type: nats, url: "nats://host/bucket", root-cas: [/ca.pem] }
-      - { type: gcs, bucket: b }
+      - { type: gcs, bucket: b, retention: 168h, snapshot-interval: 24h }
 `,
 ];
 
@@ -109,7 +109,9 @@ describe('the JSON Schema of litestream.yml', () => {
       }
       const [good = [], bad = []] = SAMPLES[kind] ?? [];
       assert.ok(good.length > 0, kind);
-      for (const value of path.endsWith('.type') ? [null, '${X}'] : good) {
+      for (const value of path.endsWith('.type') || path.endsWith('.promote')
+        ? [null, '${X}']
+        : good) {
         assert.equal(complaint(wrap(value)), undefined, `${path}: ${JSON.stringify(value)}`);
       }
       for (const value of bad)
@@ -138,7 +140,7 @@ describe('the JSON Schema of litestream.yml', () => {
   it('marks keys that nothing reads', () => {
     for (const value of [
       { intervall: '1s' },
-      { dbs: [{ path: '/a', replica: { url: 'file:///b', retention: '1h' } }] },
+      { dbs: [{ path: '/a', replica: { url: 'file:///b', snapshot: {} } }] },
       { dbs: [{ path: '/a', replicas: [{ replica: {} }] }] },
       { dbs: [null] },
     ]) {

@@ -1,5 +1,6 @@
 import type { Kind, Schema } from './decode.ts';
 import { fileSchema } from './keys.ts';
+import { promotions, readReplicaTypes } from './read-replicas.ts';
 import { replicaTypes } from './replica.ts';
 import { logTypes } from './validate.ts';
 
@@ -24,6 +25,8 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
   'logging.type': logTypes,
   'replica.type': replicaTypes,
   'replicas.type': replicaTypes,
+  'read-replicas.type': readReplicaTypes,
+  'read-replicas.promote': promotions,
 };
 
 function either(...schemas: readonly JsonSchema[]): JsonSchema {

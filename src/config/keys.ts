@@ -62,6 +62,20 @@ export interface ReplicaKeys extends ReplicaSettingKeys {
   readonly url?: string;
   readonly path?: string;
   readonly name?: string;
+  /** Milliseconds; of this replica alone. Spec: config 11.3. */
+  readonly retention?: number;
+  /** Milliseconds; of this replica alone. Spec: config 11.3. */
+  readonly 'snapshot-interval'?: number;
+}
+
+/** One `read-replicas` entry. Durations are milliseconds. Spec: config 11.4. */
+export interface ReadReplicaKeys {
+  readonly name?: string;
+  readonly type?: string;
+  readonly path?: string;
+  readonly 'follow-interval'?: number;
+  readonly 'lag-alert'?: number;
+  readonly promote?: string;
 }
 
 /** A `snapshot` block, in milliseconds. */
@@ -91,6 +105,7 @@ export interface DatabaseKeys extends ReplicaSettingKeys {
   readonly 'lag-alert'?: number;
   readonly replica?: ReplicaKeys;
   readonly replicas?: readonly (ReplicaKeys | null)[];
+  readonly 'read-replicas'?: readonly (ReadReplicaKeys | null)[];
 }
 
 /** The whole file, as written. Spec: config 4. */
@@ -184,6 +199,17 @@ const replicaSchema: SchemaOf<ReplicaKeys> = {
   url: 'string',
   path: 'string',
   name: 'string',
+  retention: 'duration',
+  'snapshot-interval': 'duration',
+};
+
+const readReplicaSchema: SchemaOf<ReadReplicaKeys> = {
+  name: 'string',
+  type: 'string',
+  path: 'string',
+  'follow-interval': 'duration',
+  'lag-alert': 'duration',
+  promote: 'string',
 };
 
 const snapshotSchema: SchemaOf<SnapshotKeys> = {
@@ -212,6 +238,7 @@ const databaseSchema: SchemaOf<DatabaseKeys> = {
   'lag-alert': 'duration',
   replica: { map: replicaSchema },
   replicas: { list: replicaSchema },
+  'read-replicas': { list: readReplicaSchema },
 };
 
 /** The schema of the whole file. */

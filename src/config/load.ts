@@ -17,6 +17,7 @@ import {
 import { normalizePath } from './path.ts';
 import type { Config, ConfigWarning, DatabaseConfig } from './types.ts';
 import { validateConfig } from './validate.ts';
+import { buildReadReplica, readReplicaWarnings } from './read-replicas.ts';
 import { urlWarnings } from './replica.ts';
 import { unsetSecretWarnings } from './unset-secrets.ts';
 import { configWarnings } from './warnings.ts';
@@ -87,6 +88,7 @@ export function parseConfig(text: string, options: LoadOptions): LoadedConfig {
     ...configWarnings(unknownKeys, bareDurations),
     ...secrets,
     ...replicaUrlWarnings(value),
+    ...readReplicaWarnings(config),
   ];
   return { config, warnings };
 }
@@ -120,8 +122,10 @@ function refuseEmptyEntries(file: FileKeys): void {
   for (const [index, database] of (file.dbs ?? []).entries()) {
     if (database === null) throw emptyEntry(`database config #${index + 1}`);
     const name = database.path ?? database.dir ?? '';
-    const empty = (database.replicas ?? []).indexOf(null);
-    if (empty >= 0) throw emptyEntry(`dbs[${name}].replicas[${empty}]`);
+    for (const key of ['replicas', 'read-replicas'] as const) {
+      const empty = (database[key] ?? []).findIndex((entry) => entry === null);
+      if (empty >= 0) throw emptyEntry(`dbs[${name}].${key}[${empty}]`);
+    }
   }
   const empty = (file.levels ?? []).indexOf(null);
   if (empty >= 0) throw emptyEntry(`levels[${empty}]`);
@@ -223,6 +227,7 @@ function buildDatabase(database: DatabaseKeys, file: FileKeys): DatabaseConfig {
     snapshot: keys.snapshot,
     replica: replica === undefined ? undefined : inherit(replica, settings),
     replicas: withoutNulls(keys.replicas).map((entry: ReplicaKeys) => inherit(entry, settings)),
+    readReplicas: withoutNulls(keys['read-replicas']).map(buildReadReplica),
   };
 }
 

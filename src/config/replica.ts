@@ -21,6 +21,9 @@ export interface ResolvedReplica {
   readonly autoRecover: boolean;
   /** Time between complete verifications; 0 = none. */
   readonly validationIntervalMs: number;
+  /** This replica's own; undefined = those of the file. Spec: config 11.3. */
+  readonly snapshotIntervalMs: number | undefined;
+  readonly retentionMs: number | undefined;
 }
 
 type ReplicaType = ReplicaLocation['type'];
@@ -269,6 +272,8 @@ export function resolveReplica(keys: ReplicaKeys): ResolvedReplica {
     maxSyncLtxFiles: Math.max(0, keys['max-sync-ltx-files'] ?? 256),
     autoRecover: keys['auto-recover'] ?? false,
     validationIntervalMs: Math.max(0, keys['validation-interval'] ?? 0),
+    snapshotIntervalMs: keys['snapshot-interval'],
+    retentionMs: keys.retention,
   };
 }
 

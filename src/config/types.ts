@@ -1,3 +1,4 @@
+import type { ReadReplicaConfig } from './read-replicas.ts';
 import type { DatabaseKeys, ReplicaKeys, ReplicaSettingKeys } from './keys.ts';
 
 /** A replica's keys after inheritance, plus whether the file set the pace itself. */
@@ -31,6 +32,8 @@ export interface DatabaseConfig {
   readonly replica: ReplicaConfig | undefined;
   /** The entries of `replicas`. */
   readonly replicas: readonly ReplicaConfig[];
+  /** The entries of `read-replicas`. */
+  readonly readReplicas: readonly ReadReplicaConfig[];
 }
 
 /** `logging`. `level` and `type` are as written, empty if absent. */

@@ -1,7 +1,8 @@
 import { LitestreamError } from '../lib/errors.ts';
 import { formatDuration } from '../lib/go-duration.ts';
 import { redactUrl } from '../lib/redact-url.ts';
-import type { Config, DatabaseConfig } from './types.ts';
+import { checkReadReplicas } from './read-replicas.ts';
+import type { Config, DatabaseConfig, ReplicaConfig } from './types.ts';
 
 const MINUTE_MS = 60_000;
 /** What `logging.type` may say. */
@@ -113,6 +114,12 @@ function shapeProblem(
   return database.metaPath === '' ? undefined : `cannot specify both 'meta-path' and 'meta-dir'`;
 }
 
+const REPLICA_DURATIONS = [
+  ['sync-interval', 'sync interval'],
+  ['snapshot-interval', 'snapshot interval'],
+  ['retention', 'snapshot retention'],
+] as const;
+
 function checkIntervals(database: DatabaseConfig): void {
   const name = `dbs[${database.path === '' ? database.dir : database.path}]`;
   const positive = 'must be greater than 0';
@@ -132,12 +139,16 @@ function checkIntervals(database: DatabaseConfig): void {
     reason: 'must be >= 0',
     atLeastMs: 0,
   });
-  const reason = `sync interval ${positive}`;
-  const single = database.replica?.['sync-interval'];
-  checkDuration({ field: `${name}.replica.sync-interval`, ms: single, reason });
+  if (database.replica !== undefined) checkReplica(database.replica, `${name}.replica`);
   for (const [index, replica] of database.replicas.entries()) {
-    const field = `${name}.replicas[${index}].sync-interval`;
-    checkDuration({ field, ms: replica['sync-interval'], reason });
+    checkReplica(replica, `${name}.replicas[${index}]`);
+  }
+}
+
+function checkReplica(replica: ReplicaConfig, name: string): void {
+  for (const [key, what] of REPLICA_DURATIONS) {
+    const reason = `${what} must be greater than 0`;
+    checkDuration({ field: `${name}.${key}`, ms: replica[key], reason });
   }
 }
 
@@ -159,6 +170,7 @@ export function validateConfig(config: Config): void {
     checkIntervals(database);
     if (database.path !== '') earlier.set(database.path, number);
   }
+  checkReadReplicas(config);
   const { type } = config.logging;
   if (!logTypes.includes(type)) {
     throw configError(`logging.type: unknown log type "${type}" (expected text, json or pretty)`);

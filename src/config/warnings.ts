@@ -4,15 +4,13 @@ import { unknownName } from './unknown-names.ts';
 
 /** Keys of older releases, and what to write instead. Spec: config 10. */
 const LEGACY: readonly (readonly [path: RegExp, hint: string])[] = [
-  [/^dbs\[\d+\]\.replicas?(?:\[\d+\])?\.retention$/, 'use snapshot.retention'],
-  [/^dbs\[\d+\]\.replicas?(?:\[\d+\])?\.retention-check-interval$/, 'use snapshot.retention'],
-  [/^dbs\[\d+\]\.replicas?(?:\[\d+\])?\.snapshot-interval$/, 'use snapshot.interval'],
+  [
+    /^dbs\[\d+\]\.replicas?(?:\[\d+\])?\.retention-check-interval$/,
+    'retention is enforced with each snapshot: use snapshot-interval',
+  ],
   [/^dbs\[\d+\]\.max-checkpoint-page-count$/, 'use truncate-page-n'],
   [/^levels\[\d+\]\.retention$/, 'use snapshot.retention'],
 ];
-
-/** Keys of this program's own that do nothing yet. */
-const PLANNED: readonly RegExp[] = [/^dbs\[\d+\]\.read-replicas$/];
 
 function isExempt({ path, anchored }: UnknownKey): boolean {
   if (anchored && !path.includes('.')) return true;
@@ -25,12 +23,6 @@ function unknownKeyWarning({ path, key, known }: UnknownKey): ConfigWarning {
     return {
       message: 'ignoring unsupported configuration key',
       attributes: { key: path, hint: legacy[1] },
-    };
-  }
-  if (PLANNED.some((pattern) => pattern.test(path))) {
-    return {
-      message: 'ignoring unsupported configuration key',
-      attributes: { key: path, hint: 'not available in this version' },
     };
   }
   const meant = unknownName(key, known);

@@ -160,8 +160,25 @@ async function openStore(
   return opened;
 }
 
+/** Spec: config 11.3. */
+function logOwnSnapshotSettings({ path, replicas }: ResolvedDatabase, logger: Logger): void {
+  for (const { name, retentionMs, snapshotIntervalMs } of replicas) {
+    const own = [
+      ['retention', retentionMs],
+      ['snapshot-interval', snapshotIntervalMs],
+    ] as const;
+    for (const [key, ms] of own) {
+      if (ms === undefined) continue;
+      const value = new DurationValue(ms);
+      const attributes = { db: basename(path), replica: name, key, value };
+      logger.log('info', 'replica has its own snapshot setting', attributes);
+    }
+  }
+}
+
 function logDatabases(databases: readonly ResolvedDatabase[], logger: Logger): void {
-  for (const { path, replicas } of databases) {
+  for (const database of databases) {
+    const { path, replicas } = database;
     logger.log('info', 'initialized db', { path });
     for (const { location, syncIntervalMs } of replicas) {
       logger.log('info', 'replicating to', {
@@ -170,6 +187,7 @@ function logDatabases(databases: readonly ResolvedDatabase[], logger: Logger): v
         ...locationAttributes(location),
       });
     }
+    logOwnSnapshotSettings(database, logger);
   }
 }
 
