@@ -4,6 +4,7 @@ import type { FileSystem } from '../lib/file-system.ts';
 import { type Logger, type Metrics, noopLogger, noopMetrics } from '../telemetry/index.ts';
 import type { ReplicaClient, ReplicaOwnership } from './contract.ts';
 import type { FileLocation, ReplicaLocation } from './locations.ts';
+import { checkedDeletes } from './wrappers/checked-deletes.ts';
 import { loggedDeletes } from './wrappers/logged-deletes.ts';
 import { resumableReads } from './wrappers/resumable-read.ts';
 import { withMetrics } from './wrappers/with-metrics.ts';
@@ -24,7 +25,8 @@ export interface ReplicaClientOptions {
 }
 
 /**
- * Opens the client of a replica, with all wrappers: the provider, then resumed reads, then metrics, then logging. Nothing is contacted
+ * Opens the client of a replica, with all wrappers: the provider, then resumed reads, then metrics, then what is
+ * said of deletions. Nothing is contacted
  * before the first call.
  *
  * @throws LitestreamError `ERR_STORAGE_URL` for a type that this version does not have or a location without a path.
@@ -40,7 +42,7 @@ export async function openReplica(
   const provider = await openProvider(location, options);
   const resumed = resumableReads(provider, { clock, logger });
   const counted = metrics === noopMetrics ? resumed : withMetrics(resumed, { clock, metrics });
-  return loggedDeletes(counted, logger);
+  return loggedDeletes(checkedDeletes(counted, { clock, logger }), logger);
 }
 
 /** {@link openReplica} for a folder. */

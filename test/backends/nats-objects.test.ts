@@ -101,7 +101,7 @@ async function putInPieces(
   await publisher.publish(subject, JSON.stringify(document), { headers: rollup });
 }
 
-test('writes the meta document of the reference, byte for byte', async (t) => {
+test('BKD-25 writes full chunks, and the meta document of the reference, byte for byte', async (t) => {
   const it = await bench(t);
   if (it === undefined) return;
   const bytes = ltxLike(300_000, 1_767_323_045_670);
@@ -119,7 +119,7 @@ test('writes the meta document of the reference, byte for byte', async (t) => {
       `"mtime":"0001-01-01T00:00:00Z","chunks":3,"digest":"SHA-256=${digest}="}`,
   );
   assert.equal(stored.header.get('Nats-Rollup'), 'sub');
-  assert.equal(await count(it, 'C'), 3, 'BKD-25: full chunks');
+  assert.equal(await count(it, 'C'), 3, 'full chunks');
 });
 
 test('the object store of the library reads ours, and we read its', async (t) => {
