@@ -49,6 +49,8 @@ export class LiveDatabase {
   #successor: Connection | undefined;
   #lock: Connection | undefined;
   #checkpointer: Connection | undefined;
+  /** Frames that SQLite counted when the files were replaced. */
+  #lastCount: number | undefined;
 
   private constructor(path: string, connection: Connection, options: LiveDatabaseOptions) {
     this.path = path;
@@ -99,9 +101,14 @@ export class LiveDatabase {
     return this.#file.size();
   }
 
-  /** Reads one page from the database file (never from the WAL). */
+  /** Reads one page, or as many adjacent ones as `target` holds, from the database file (never from the WAL). */
   readPage(pgno: number, target: Uint8Array): void {
     this.#file.readExactly(target, (pgno - 1) * this.pageSize);
+  }
+
+  /** Of the database file, for positioned reads. @throws LitestreamError `ERR_DB_IO` once the database is closed */
+  descriptor(): number {
+    return this.#file.descriptor();
   }
 
   /**
@@ -138,6 +145,15 @@ export class LiveDatabase {
   walReplacement(now: FileIdentity | undefined): Replacement | undefined {
     if (now === undefined) return 'wal removed';
     return sameFile(now, this.wal().identity) ? undefined : 'wal replaced';
+  }
+
+  /**
+   * After a {@link replacement}: true if nobody who opens the database by its path can write to the open WAL.
+   * Whoever finds a WAL beside another database takes it for that one's.
+   */
+  isDetached(): boolean {
+    if (identify(this.#givenPath) === undefined) return true;
+    return this.walReplacement(identify(this.walPath)) !== undefined;
   }
 
   /** Begins the successor of the active reader. False if a lock of somebody else prevents it now. */
@@ -199,8 +215,20 @@ export class LiveDatabase {
    * it was registered, and the next writer will overwrite it. Touches nothing, waits for nobody; −1 if it cannot be told now.
    */
   registeredFrames(): number {
+    if (this.#lastCount !== undefined) return this.#lastCount;
     this.#checkpointer ??= Connection.open(this.path);
     return this.#checkpointer.checkpoint('NOOP').log;
+  }
+
+  /**
+   * After a {@link replacement}, when a new connection would open other files: asks for the frames once more and for the last
+   * time. May take the active reader for it and begin it again at once: unchanged salts prove that nothing happened meanwhile.
+   * False if there is no answer, or the reader does not stand again.
+   */
+  countOnce(): boolean {
+    if (this.#checkpointer === undefined) this.#active.rollback();
+    this.#lastCount = (this.#checkpointer ?? this.#active).checkpoint('NOOP').log;
+    return this.#lastCount >= 0 && this.resumeReader();
   }
 
   /** Lets the worker thread start, in the background. */

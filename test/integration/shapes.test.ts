@@ -75,6 +75,32 @@ test('CAP-15 deleted, and made again under the same name', async (t) => {
   assert.match(daemon.log, /level=WARN msg="database files were replaced, starting over"/);
 });
 
+test('CAP-15 E1 commits right before a deletion that the daemon learns of later are restorable', async (t) => {
+  const scene = new Scene(t);
+  const first = await scene.application();
+  const daemon = scene.start();
+  await scene.converged();
+  const known = lastTxid(scene.replica);
+  process.kill(-daemon.pid, 'SIGSTOP');
+  await first.insert(40);
+  const wanted = contentOf(scene.database);
+  await first.close();
+  for (const suffix of ['', '-wal', '-shm']) rmSync(scene.database + suffix);
+  const second = await scene.application({ rows: 700 });
+  process.kill(-daemon.pid, 'SIGCONT');
+  await scene.converged();
+  const output = join(scene.folder, 'former.db');
+  const txid = (known + 1).toString(16).padStart(16, '0');
+  const flags = ['-txid', txid, '-o', output];
+  const { status, stderr } = runProgram(OURS, 'restore', ...flags, `file://${scene.replica}`);
+  assert.equal(status, 0, stderr);
+  assert.equal(contentOf(output), wanted);
+  await second.insert(3);
+  await scene.converged();
+  await daemon.stop();
+  scene.assertUnbroken();
+});
+
 test('CAP-15 replaced by another file in one rename, the application never knew', async (t) => {
   const scene = new Scene(t);
   const first = await scene.application();

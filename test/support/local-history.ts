@@ -8,11 +8,15 @@ export function readLocal(files: LocalFiles, txid: Txid): LtxFile {
   return decodeLtxFile(readFileSync(files.pathOf(txid)));
 }
 
-/** The database that all local files together make: page n is at index n − 1. */
-export async function imageOfFiles(files: LocalFiles): Promise<(Uint8Array | undefined)[]> {
+/** The database that all local files together make, or those up to `last`: page n is at index n − 1. */
+export async function imageOfFiles(
+  files: LocalFiles,
+  last?: bigint,
+): Promise<(Uint8Array | undefined)[]> {
   let image: (Uint8Array | undefined)[] = [];
   let pageSize = 0;
   for (const txid of await files.list()) {
+    if (last !== undefined && txid > last) break;
     const { header, pages } = readLocal(files, txid);
     // A file with another page size begins anew: it holds every page.
     if (header.pageSize !== pageSize) image = [];

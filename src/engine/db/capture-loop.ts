@@ -1,35 +1,31 @@
 import type { EncodePool } from '../../codec/index.ts';
 import type { Txid } from '../../formats/ltx/index.ts';
 import { LitestreamError } from '../../lib/errors.ts';
-import { walSize } from '../../formats/sqlite/index.ts';
-import type { FileIdentity, Replacement } from '../../sqlite/index.ts';
+import type { Replacement } from '../../sqlite/index.ts';
 import { DurationValue, type Logger } from '../../telemetry/index.ts';
-import { TRUNCATE_PAGES_DEFAULT, type DatabaseOptions, type Ports } from '../options.ts';
+import type { DatabaseOptions, Ports } from '../options.ts';
 import type { Activity } from './activity.ts';
 import { CheckpointSchedule } from './checkpoint-schedule.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { ContinuityLost } from './continuity-lost.ts';
+import { FrameRate } from './frame-rate.ts';
+import { captureLast } from './last-capture.ts';
 import type { LocalFiles } from './local-files.ts';
-import { Pace } from './pace.ts';
+import { truncateOutsized } from './outsized-wal.ts';
+import { captureInterval, Pace } from './pace.ts';
 import { CheckpointMetrics } from './pass-metrics.ts';
 import type { Published } from './publish.ts';
 import { Publisher } from './publisher.ts';
 import type { Captured, CaptureSession } from './session.ts';
 import type { FullReason, Transaction } from './transaction.ts';
+import { UnchangedWal } from './unchanged-wal.ts';
 import type { Waker } from './waker.ts';
 
-/** A file whose change time is younger may change again without a new one. */
-const SETTLED_NS = 50_000_000n;
-/** Every so many idle turns the WAL is read although its times have not changed. */
-const IDLE_TURNS_MAX = 10;
 /** Connections that an idle database does not need are closed after this long. */
 const SPARES_IDLE_MS = 30_000;
 const WAIT_MS_MIN = 5;
 /** So many frames at once are a burst: its checkpoints will need the thread, which takes as long to start as tens of MB to be written. */
 const BURST_FRAMES = 64;
-/** The rate of commits is measured over at least this long, and below one frame in 10 s it is none. */
-const RATE_MS_MIN = 20;
-const RATE_MIN = 0.0001;
 
 export interface CaptureLoopInit {
   readonly options: DatabaseOptions;
@@ -66,14 +62,9 @@ export class CaptureLoop {
   readonly #meter: CheckpointMetrics;
   readonly #schedule: CheckpointSchedule;
   readonly #pace: Pace;
-  /** The WAL before the capture that last reached its end. */
-  #seen: FileIdentity | undefined;
-  #idleTurns = 0;
+  readonly #rate: FrameRate;
+  readonly #known = new UnchangedWal();
   #busyAt: number;
-  /** Frames per millisecond, lately. */
-  #rate = 0;
-  #ratedAt: number;
-  #ratedFrames = 0;
   #foundFrames = true;
   /** A full transaction that has to come before anything else. */
   #owed: FullReason | undefined;
@@ -109,7 +100,8 @@ export class CaptureLoop {
     this.#meter = new CheckpointMetrics(options.path, init.ports.metrics, clock);
     this.#schedule = new CheckpointSchedule(options, clock.monotonic());
     this.#pace = new Pace({ ...captureInterval(options), now: clock.monotonic() });
-    this.#busyAt = this.#ratedAt = clock.monotonic();
+    this.#rate = new FrameRate(clock.monotonic());
+    this.#busyAt = clock.monotonic();
   }
 
   get lastTxid(): Txid {
@@ -159,11 +151,11 @@ export class CaptureLoop {
     activity.enter('verify_and_sync');
     // As old as this turn: what has come since is seen by the next one.
     const stat = this.#session.live.seenWal;
-    if (!force && this.#unchanged(stat)) {
+    if (!force && this.#known.holds(stat, this.#init.ports.clock.now())) {
       this.#foundFrames = false;
     } else {
       const captured = await this.#capture();
-      if (captured.end) this.#seen = this.#session.capture.unregistered ? undefined : stat;
+      if (captured.end) this.#known.note(this.#session.capture.unregistered ? undefined : stat);
     }
     activity.enter('sync_ltx');
     await this.#publish(force);
@@ -193,7 +185,7 @@ export class CaptureLoop {
       waker.arm(this.#session.live.walPath);
       this.#pace.quiet();
       // A commit may have fallen between the last capture and the watch.
-      this.#seen = undefined;
+      this.#known.note(undefined);
       if (waker.isWatching() && this.#session.capture.hasMore()) return 0;
     }
     return interval;
@@ -259,6 +251,14 @@ export class CaptureLoop {
     return { txid: this.lastTxid, pageSize: this.#session.live.pageSize, transaction, release };
   }
 
+  /** Other files are under the paths: writes what was committed to those that are open here. @throws ContinuityLost, LitestreamError */
+  async captureLast(): Promise<void> {
+    this.#requireCustody();
+    if (this.#owed !== undefined) throw new ContinuityLost(this.#owed.reason);
+    await captureLast(this.#session);
+    await this.#flush();
+  }
+
   /** Waits for the file that is being written and closes the database; its WAL stays. */
   async close(): Promise<void> {
     try {
@@ -267,20 +267,6 @@ export class CaptureLoop {
       // Said already; the frames stay in the WAL for the next start.
     }
     await this.#session.live.close();
-  }
-
-  #unchanged(stat: FileIdentity | undefined): boolean {
-    const seen = this.#seen;
-    if (stat === undefined || seen === undefined || this.#idleTurns >= IDLE_TURNS_MAX) {
-      this.#idleTurns = 0;
-      return false;
-    }
-    const now = BigInt(Math.floor(this.#init.ports.clock.now())) * 1_000_000n;
-    const same =
-      stat.ino === seen.ino && stat.size === seen.size && stat.changedNs === seen.changedNs;
-    if (!same || now - stat.changedNs < SETTLED_NS) return false;
-    this.#idleTurns++;
-    return true;
   }
 
   async #capture(): Promise<Captured> {
@@ -304,20 +290,13 @@ export class CaptureLoop {
     if (frames > 0) this.#busyAt = now;
     if (frames >= BURST_FRAMES) this.#session.live.prepareBulk();
     if (this.#session.pages > 0) this.#pendingSince ??= now;
-    const elapsed = now - this.#ratedAt;
-    if (elapsed < RATE_MS_MIN) return;
-    const rate = (this.#session.framesTotal - this.#ratedFrames) / elapsed;
-    this.#rate = Math.max(rate, this.#rate / 2);
-    if (this.#rate < RATE_MIN) this.#rate = 0;
-    this.#ratedAt = now;
-    this.#ratedFrames = this.#session.framesTotal;
+    this.#rate.note(this.#session.framesTotal, now);
   }
 
   /** Milliseconds until a checkpoint will be due at the present rate. */
   #untilThreshold(): number {
-    if (this.#rate === 0) return Infinity;
     const left = this.#init.options.minCheckpointPages - this.#checkpointer.pending(this.#session);
-    return Math.max(WAIT_MS_MIN, left / this.#rate);
+    return Math.max(WAIT_MS_MIN, this.#rate.msUntil(left));
   }
 
   async #publish(force: boolean): Promise<void> {
@@ -390,7 +369,12 @@ export class CaptureLoop {
     );
     const left = this.#checkpointer.pending(this.#session);
     this.#schedule.note(outcome, left, clock.monotonic());
-    if (outcome === 'complete') await this.#truncate();
+    if (outcome === 'complete') {
+      await truncateOutsized(this.#session.live, options.truncatePages, {
+        logger,
+        meter: this.#meter,
+      });
+    }
     const grown = this.#schedule.alarm(left);
     if (grown === undefined) return;
     logger.log('warn', 'wal cannot be checkpointed, a long-running reader may hold it', {
@@ -399,19 +383,6 @@ export class CaptureLoop {
       threshold: options.minCheckpointPages,
       since: new DurationValue(grown.sinceMs),
     });
-  }
-
-  /** Gives the disk space of an outsized WAL back; nobody waits for it. */
-  async #truncate(): Promise<void> {
-    const { truncatePages } = this.#init.options;
-    if (truncatePages < 0) return;
-    const { live } = this.#session;
-    const threshold = walSize(truncatePages || TRUNCATE_PAGES_DEFAULT, live.pageSize);
-    const size = live.wal().size();
-    if (size < threshold) return;
-    const result = await this.#meter.run('TRUNCATE', () => live.truncateWal());
-    if (result.busy) return;
-    this.#init.logger.log('info', 'truncated the wal', { wal_size: size, threshold });
   }
 
   async #closeSpares(): Promise<void> {
@@ -424,16 +395,4 @@ export class CaptureLoop {
 
 function clampWait(ms: number, interval: number): number {
   return Math.min(interval, Math.max(WAIT_MS_MIN, ms));
-}
-
-/** Spacing of transaction files: what the user set, else the replicas' interval at the token bucket's pace. */
-function captureInterval(options: DatabaseOptions): { intervalMs: number; explicit: boolean } {
-  if (options.monitorIntervalExplicit) {
-    return { intervalMs: options.monitorIntervalMs, explicit: true };
-  }
-  const intervals = options.replicas.map((replica) => replica.syncIntervalMs);
-  return {
-    intervalMs: Math.max(1, Math.min(...intervals)),
-    explicit: options.replicas.every((replica) => replica.syncIntervalExplicit),
-  };
 }

@@ -8,23 +8,25 @@ import { identify, type CheckpointWorker } from '../../sqlite/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import { FailureLog } from '../failure-log.ts';
 import type { DatabaseOptions, Ports } from '../options.ts';
-import { findHoles, Replica, type ReplicaHistory } from '../replica/replica.ts';
-import { Activity, type ActivityReport } from './activity.ts';
+import { Replica, type ReplicaHistory } from '../replica/replica.ts';
+import { Activity } from './activity.ts';
+import { openRecovering } from './auto-recover.ts';
 import { CaptureLoop, type SnapshotView } from './capture-loop.ts';
+import type { DatabaseFacts } from './facts.ts';
 import { LocalFiles, ownershipOf } from './local-files.ts';
 import { MetaLock } from './meta-lock.ts';
 import { PassMetrics } from './pass-metrics.ts';
 import { PublishTimes } from './publish-times.ts';
-import { openSession } from './opener.ts';
+import type { OpenerOptions } from './opener.ts';
 import { ContinuityLost } from './continuity-lost.ts';
+import { commonPosition, Reconciliation } from './reconciliation.ts';
 import { withRefusedPaths } from './refused-paths.ts';
 import type { FullReason } from './transaction.ts';
+import { TurnTimes } from './turn-times.ts';
 import { Waker } from './waker.ts';
 
 /** How often the file of a database that does not exist yet is looked for, at least. */
 const MISSING_POLL_MS_MAX = 1000;
-/** A monitor that has not completed a turn for so much longer than its interval is not keeping up. */
-const TURN_SLACK_MS = 1000;
 /** How often one sync may find that everything has to be written again. */
 const RESTARTS_MAX = 3;
 
@@ -36,19 +38,6 @@ export interface DatabaseInit {
   readonly pool?: EncodePool | undefined;
   /** With the store's attributes. */
   readonly logger: Logger;
-}
-
-/** What is known of the capture side without waiting. Ages are milliseconds. */
-export interface DatabaseFacts {
-  readonly txid: Txid;
-  /** Since it was started. */
-  readonly openMs: number;
-  /** Age of the oldest committed frames that are in no local file, as far as is known. */
-  readonly uncapturedMs: number;
-  /** Failures of the monitor in a row, and the last one. */
-  readonly consecutiveErrors: number;
-  readonly error: string | undefined;
-  readonly activity: ActivityReport;
 }
 
 /**
@@ -77,18 +66,12 @@ export class Database {
   #capture: CaptureLoop | undefined;
   /** Why the next session has to begin with a full transaction, whatever it could prove. */
   #broken: FullReason | undefined;
-  #heard: ReadonlySet<Replica> = new Set();
-  #startedBlank = false;
-  /** A replica whose history was taken over although it could not be proven to be this database's. */
-  #unproven: Replica | undefined;
   /** Newest local TXID of a session that is closed: its files may still have to be uploaded. */
   #lastTxid: Txid = NO_TXID;
   readonly #times = new PublishTimes();
+  readonly #reconciliation: Reconciliation;
   readonly #meter: PassMetrics;
-  /** Monotonic, and wall clock: the start, and the begin of the last turn that reached the end of the WAL. */
-  readonly #openedAt: number;
-  #capturedAt: number;
-  #capturedWallMs: number;
+  readonly #turns: TurnTimes;
   #epoch = 0;
   #saidMissing = false;
   #cleaned = false;
@@ -98,8 +81,7 @@ export class Database {
     this.options = options;
     this.#ports = ports;
     this.#meter = new PassMetrics(options.path, ports.metrics, ports.clock);
-    this.#openedAt = this.#capturedAt = ports.clock.monotonic();
-    this.#capturedWallMs = ports.clock.now();
+    this.#turns = new TurnTimes(ports.clock);
     this.#activity = new Activity(ports.clock);
     this.#worker = init.worker;
     this.#pool = init.pool;
@@ -115,6 +97,13 @@ export class Database {
       clock: ports.clock,
       messages: { failed: 'sync error', recovered: 'sync recovered' },
       intervalMs: options.monitorIntervalMs > 0 ? options.monitorIntervalMs : 1000,
+    });
+    this.#reconciliation = new Reconciliation({
+      files: this.files,
+      times: this.#times,
+      ports,
+      logger: this.#logger,
+      onGivenUp: () => void this.#epoch++,
     });
     this.#started = new Promise((resolve) => {
       this.#markStarted = resolve;
@@ -135,7 +124,7 @@ export class Database {
   facts(): DatabaseFacts {
     return {
       txid: this.txid,
-      openMs: this.#ports.clock.monotonic() - this.#openedAt,
+      openMs: this.#ports.clock.monotonic() - this.#turns.openedAt,
       uncapturedMs: this.#uncapturedMs(),
       consecutiveErrors: this.#failures.count,
       error: this.#failures.lastError,
@@ -147,8 +136,8 @@ export class Database {
   behindMs(replica: Replica): number {
     const position = replica.position ?? NO_TXID;
     if (position >= this.txid) return 0;
-    const since = this.#times.firstAbove(position) ?? this.#openedAt;
-    const from = replica.position === undefined ? Math.max(since, this.#openedAt) : since;
+    const since = this.#times.firstAbove(position) ?? this.#turns.openedAt;
+    const from = replica.position === undefined ? Math.max(since, this.#turns.openedAt) : since;
     return Math.max(0, this.#ports.clock.monotonic() - from);
   }
 
@@ -241,16 +230,12 @@ export class Database {
   }
 
   #uncapturedMs(): number {
-    const now = this.#ports.clock.monotonic();
     const pendingSince = this.#capture?.pendingSince;
-    if (pendingSince !== undefined) return now - pendingSince;
-    const turnMs = 2 * this.options.monitorIntervalMs + TURN_SLACK_MS;
-    if (this.#loop === undefined || now - this.#capturedAt < turnMs) return 0;
-    // The monitor is late. Nothing is missing unless something has changed since it last came round.
-    const changedNs = changedAt(this.#capture?.walPath ?? this.options.path);
-    if (changedNs === undefined) return 0;
-    const seenNs = BigInt(Math.floor(this.#capturedWallMs)) * 1_000_000n;
-    return this.#capture === undefined || changedNs > seenNs ? now - this.#capturedAt : 0;
+    if (pendingSince !== undefined) return this.#ports.clock.monotonic() - pendingSince;
+    if (this.#loop === undefined) return 0;
+    const path = this.#capture?.walPath ?? this.options.path;
+    const { monitorIntervalMs } = this.options;
+    return this.#turns.unseenMs(path, monitorIntervalMs, this.#capture !== undefined);
   }
 
   #missingPollMs(): number {
@@ -259,8 +244,7 @@ export class Database {
 
   /** One turn, and when it began. Runs under the executor. */
   async #pass(force: boolean): Promise<void> {
-    const { clock } = this.#ports;
-    const [beganAt, beganWallMs] = [clock.monotonic(), clock.now()];
+    const ended = this.#turns.begin();
     await this.#meter.run(
       () => this.#activity.turn(() => this.#turn(force)),
       () => ({
@@ -269,8 +253,7 @@ export class Database {
         databaseSize: this.#capture?.databaseSize,
       }),
     );
-    this.#capturedAt = beganAt;
-    this.#capturedWallMs = beganWallMs;
+    ended();
   }
 
   /** Open if necessary, capture, publish, checkpoint. */
@@ -302,8 +285,20 @@ export class Database {
   async #replaced(reason: string): Promise<void> {
     this.#logger.log('warn', 'database files were replaced, starting over', { reason });
     this.#broken = { reason, level: 'warn' };
+    await this.#captureLast();
     await this.#closeSession();
     await this.#open();
+  }
+
+  /** The former files are still open: their last commits are restorable if they can be read, and nobody else has them. */
+  async #captureLast(): Promise<void> {
+    try {
+      await this.#capture?.captureLast();
+    } catch (error) {
+      this.#logger.log('warn', 'last commits before the replacement may be missing', {
+        error: error instanceof Error ? error : String(error),
+      });
+    }
   }
 
   async #open(): Promise<CaptureLoop | undefined> {
@@ -319,10 +314,19 @@ export class Database {
     await this.#lock.acquire(options.metaPath, ownership);
     if (!this.#cleaned) await files.removeTemporary();
     this.#cleaned = true;
-    const opened = await this.#openSession();
-    this.#heard = opened.start.heard;
-    this.#startedBlank = opened.start.lastTxid === 0n;
-    this.#unproven = opened.first === undefined ? undefined : opened.start.adopted;
+    const init: OpenerOptions = {
+      options,
+      ports: this.#ports,
+      files,
+      replicas: this.replicas,
+      worker: this.#worker,
+      logger: this.#logger,
+      // A final sync opens the database although the loops have been told to stop.
+      signal: new AbortController().signal,
+      broken: this.#broken,
+    };
+    const opened = await openRecovering(init, () => void this.#epoch++);
+    this.#reconciliation.begin(opened);
     this.#broken = undefined;
     const capture = new CaptureLoop({
       options,
@@ -352,67 +356,14 @@ export class Database {
     });
   }
 
-  async #openSession(): ReturnType<typeof openSession> {
-    const init = {
-      options: this.options,
-      ports: this.#ports,
-      files: this.files,
-      replicas: this.replicas,
-      worker: this.#worker,
-      logger: this.#logger,
-      // A final sync opens the database although the loops have been told to stop.
-      signal: new AbortController().signal,
-      broken: this.#broken,
-    };
-    try {
-      return await openSession(init);
-    } catch (error) {
-      if (!this.#recoverable(error)) throw error;
-      this.#logger.log('warn', 'auto-recovery enabled, resetting local state', {
-        error: error instanceof Error ? error : String(error),
-      });
-      this.#epoch++;
-      await this.files.removeAll();
-      for (const replica of this.replicas) replica.forget();
-      const opened = await openSession(init);
-      this.#logger.log('info', 'auto-recovery complete, resuming replication');
-      return opened;
-    }
-  }
-
-  /** Missing or damaged local state, and the user wants it to be replaced. Never a passing error of the system. */
-  #recoverable(error: unknown): boolean {
-    const damaged =
-      isLitestreamError(error, 'ERR_LTX_CORRUPTED') || isLitestreamError(error, 'ERR_LTX_MISSING');
-    return damaged && this.options.replicas.some((replica) => replica.autoRecover);
-  }
-
   #announce(txid: Txid, breaksHistory: boolean): void {
     this.#times.note(txid, this.#ports.clock.monotonic());
-    this.#times.trim(this.#commonPosition());
+    this.#times.trim(commonPosition(this.replicas));
     for (const replica of this.replicas) {
       if (breaksHistory) replica.breakHistory(txid);
       replica.notify(txid);
     }
     this.#waker.wake();
-  }
-
-  #commonPosition(): bigint {
-    let common: bigint | undefined;
-    for (const { position = NO_TXID } of this.replicas) {
-      if (common === undefined || position < common) common = position;
-    }
-    return common ?? 0n;
-  }
-
-  /** Notes how old the first file of an earlier run is that a replica lacks. */
-  async #noteBacklog(after: Txid, local: readonly Txid[]): Promise<void> {
-    const first = local.find((txid) => txid > after);
-    if (first === undefined) return;
-    const { clock, fileSystem } = this.#ports;
-    const stat = await fileSystem.stat('l0:stat-backlog', this.files.pathOf(first));
-    if (stat === undefined) return;
-    this.#times.noteOld(first, clock.monotonic() - Math.max(0, clock.now() - stat.mtimeMs));
   }
 
   /** Decides, once the history of a replica is known, from where it is uploaded to. */
@@ -422,38 +373,8 @@ export class Database {
       const capture = this.#capture;
       // Somebody else may have been faster: the replica has moved on since that history was read.
       if (capture === undefined || replica.position !== undefined) return;
-      // Local files of a run that began without knowing this replica's history do not continue it.
-      const unknown = !this.#heard.has(replica) && this.#startedBlank && history.lastTxid > 0n;
-      const heard = this.#heard.has(replica) && !replica.tookOver;
-      const known = heard
-        ? true
-        : await replica.continues(history, await this.files.list(), signal);
-      if (unknown || !known || history.lastTxid > capture.lastTxid) {
-        await this.#adopt(capture, replica, history);
-      }
-      this.#heard = new Set([...this.#heard, replica]);
-      const local = await this.files.list();
-      const after = history.lastTxid < capture.lastTxid ? history.lastTxid : capture.lastTxid;
-      await this.#noteBacklog(after, local);
-      replica.begin(after, findHoles(history, local), replica === this.#unproven);
-      replica.notify(capture.lastTxid);
+      await this.#reconciliation.run(capture, replica, { history, signal });
     });
-  }
-
-  async #adopt(capture: CaptureLoop, replica: Replica, history: ReplicaHistory): Promise<void> {
-    this.#logger.log('warn', 'detected database behind replica', {
-      db_txid: capture.lastTxid,
-      replica_txid: history.lastTxid,
-    });
-    this.#epoch++;
-    // Never below a number that another replica may have already.
-    const last = history.lastTxid > capture.lastTxid ? history.lastTxid : capture.lastTxid;
-    await capture.renumber(last, {
-      reason: 'the replica holds a longer history than the local state',
-      level: 'warn',
-    });
-    this.#startedBlank = false;
-    this.#unproven = replica;
   }
 
   /** Until a session exists, or the loops are stopped. */
@@ -473,14 +394,5 @@ export class Database {
     if (capture === undefined) return;
     await capture.close();
     this.#lastTxid = capture.lastTxid;
-  }
-}
-
-/** Change time of a file in nanoseconds; undefined if it is not there or cannot be looked at. */
-function changedAt(path: string): bigint | undefined {
-  try {
-    return identify(path)?.changedNs;
-  } catch {
-    return undefined;
   }
 }

@@ -1,3 +1,5 @@
+import type { DatabaseOptions } from '../options.ts';
+
 /** Transaction files that may be saved up while a database is quiet. */
 const TOKENS_MAX = 120;
 /** Spacing after the first file of a burst; doubles with each further one. */
@@ -57,4 +59,19 @@ export class Pace {
     this.#tokens = Math.min(TOKENS_MAX, this.#tokens + earned);
     this.#refilledAt += earned * this.#intervalMs;
   }
+}
+
+/** Spacing of transaction files: what the user set, else the replicas' interval at the token bucket's pace. */
+export function captureInterval(options: DatabaseOptions): {
+  intervalMs: number;
+  explicit: boolean;
+} {
+  if (options.monitorIntervalExplicit) {
+    return { intervalMs: options.monitorIntervalMs, explicit: true };
+  }
+  const intervals = options.replicas.map((replica) => replica.syncIntervalMs);
+  return {
+    intervalMs: Math.max(1, Math.min(...intervals)),
+    explicit: options.replicas.every((replica) => replica.syncIntervalExplicit),
+  };
 }
