@@ -101,6 +101,12 @@ export class PinnedFile {
     return this.#identity;
   }
 
+  /** For positioned reads elsewhere, which have to end before {@link close}. @throws LitestreamError `ERR_DB_IO` once closed */
+  descriptor(): number {
+    this.#requireOpen();
+    return this.#fd;
+  }
+
   /** Bytes now. */
   size(): number {
     this.#requireOpen();
