@@ -1,2 +1,3 @@
 export { XmlElement } from './element.ts';
 export { parseXml } from './parse.ts';
+export { xmlPieces, type XmlPiecesOptions } from './pieces.ts';

@@ -1,5 +1,5 @@
 import { formatTxid, matchFileName } from '../../../formats/ltx/index.ts';
-import { type Clock, throwIfAborted } from '../../../lib/clock.ts';
+import { type Clock, throwIfAborted, yieldToLoop } from '../../../lib/clock.ts';
 import { LitestreamError } from '../../../lib/errors.ts';
 import type { FileSystem } from '../../../lib/file-system.ts';
 import type { Logger } from '../../../telemetry/index.ts';
@@ -27,6 +27,8 @@ import { stage } from './staging.ts';
 
 const LAYOUT = layoutFor('webdav');
 const PARALLEL_READS = 16;
+/** Files of a listing between two turns of the event loop. */
+const FILES_AT_ONCE = 1000;
 const PARALLEL_DELETES = 8;
 const DELETED = [200, 202, 204, 404];
 /** A large tree is deleted before the answer comes. */
@@ -96,9 +98,11 @@ export class WebdavReplicaClient implements ReplicaClient {
       const size = knownSize(directory, member);
       files.push({ file: { level, ...txids, size, createdAt: member.modifiedAt }, member });
     }
+    await yieldToLoop();
     if (accurateTimes !== true) {
-      for (const { file } of files) {
+      for (const [at, { file }] of files.entries()) {
         throwIfAborted(signal);
+        if (at % FILES_AT_ONCE === FILES_AT_ONCE - 1) await yieldToLoop();
         yield file;
       }
       return;

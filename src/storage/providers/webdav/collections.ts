@@ -1,11 +1,9 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { Mutex } from '../../../lib/mutex.ts';
 import { parseHttpDate } from '../../http/index.ts';
-import { type Member, parseListing, PROPFIND_BODY } from './listing.ts';
+import { type Member, PROPFIND_BODY, readListing } from './listing.ts';
 import type { Session } from './session.ts';
 
-/** Several hundred thousand members. */
-const LISTING_SIZE_MAX = 256 * 1024 * 1024;
 /** What an upload leaves behind when it is killed. */
 const LEFT_BEHIND = /^[0-9a-f]{16}-[0-9a-f]{16}\.ltx\.[0-9a-f]+\.tmp$/;
 const LEFT_BEHIND_AFTER_MS = 3_600_000;
@@ -48,9 +46,8 @@ export class Collections {
       return undefined;
     }
     if (response.status !== 207) throw await this.#session.unexpected(response);
-    const text = await response.text(LISTING_SIZE_MAX);
     return {
-      members: await parseListing(text, this.#session.decodedTarget(path)),
+      members: await readListing(response.body, this.#session.decodedTarget(path)),
       serverTime: parseHttpDate(response.headers['date'] ?? ''),
     };
   }

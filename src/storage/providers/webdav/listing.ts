@@ -1,7 +1,8 @@
+import { yieldToLoop } from '../../../lib/clock.ts';
 import { LitestreamError } from '../../../lib/errors.ts';
 import { parseHttpDate } from '../../http/index.ts';
 import { percentDecode } from '../../percent.ts';
-import { parseXml, type XmlElement } from '../../xml/index.ts';
+import { type XmlElement, xmlPieces } from '../../xml/index.ts';
 
 /** A request for what a listing needs, and nothing else. */
 export const PROPFIND_BODY: Uint8Array = new TextEncoder().encode(
@@ -9,6 +10,9 @@ export const PROPFIND_BODY: Uint8Array = new TextEncoder().encode(
     '<resourcetype/><getcontentlength/><getlastmodified/><getetag/>' +
     '</prop></propfind>',
 );
+
+/** Several hundred thousand members. */
+const LISTING_SIZE_MAX = 256 * 1024 * 1024;
 
 /** One member of a collection. */
 export interface Member {
@@ -30,28 +34,41 @@ interface Entry extends Member {
 
 /**
  * The direct members of a collection from the answer to a PROPFIND with depth 1. The collection itself and deeper entries, which
- * some servers send, are left out. Hosts and prefixes of the entries do not matter: proxies change them.
+ * some servers send, are left out. Hosts and prefixes of the entries do not matter: proxies change them. The event loop goes on
+ * while a long answer is read.
  *
  * @param path - of the collection, decoded.
  * @throws LitestreamError if it is no such answer.
  */
-export async function parseListing(text: string, path: string): Promise<Member[]> {
-  const root = await parseXml(text, { what: 'PROPFIND' });
-  if (root.name !== 'multistatus') {
-    throw new LitestreamError('ERR_STORAGE', `PROPFIND: expected multistatus, found ${root.name}`, {
-      details: { expected: 'multistatus', found: root.name },
-    });
+export async function readListing(
+  body: AsyncIterable<Uint8Array>,
+  path: string,
+): Promise<Member[]> {
+  const entries: Entry[] = [];
+  const options = { what: 'PROPFIND', element: 'response', limitBytes: LISTING_SIZE_MAX };
+  for await (const root of xmlPieces(body, options)) {
+    if (root.name !== 'multistatus') throw noListing(root.name);
+    for (const response of root.children('response')) entries.push(readEntry(response));
   }
-  const entries = root.children('response').map(readEntry);
+  await yieldToLoop();
   const own = ownParts(entries, split(path).at(-1));
   return entries.filter(
     ({ parts }) => parts.length === own.length + 1 && own.every((part, at) => parts[at] === part),
   );
 }
 
+function noListing(found: string): LitestreamError {
+  return new LitestreamError('ERR_STORAGE', `PROPFIND: expected multistatus, found ${found}`, {
+    details: { expected: 'multistatus', found },
+  });
+}
+
 /** Parts of the collection's own path: the shortest there is, if it ends in the collection's name; else its parent. */
 function ownParts(entries: readonly Entry[], name: string | undefined): readonly string[] {
-  const [shortest] = entries.toSorted((a, b) => a.parts.length - b.parts.length);
+  let shortest: Entry | undefined;
+  for (const entry of entries) {
+    if (shortest === undefined || entry.parts.length < shortest.parts.length) shortest = entry;
+  }
   if (shortest === undefined) return [];
   const { parts, isCollection } = shortest;
   return isCollection && (name === undefined || parts.at(-1) === name) ? parts : parts.slice(0, -1);
