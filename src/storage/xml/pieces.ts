@@ -39,8 +39,12 @@ class Cutter {
   next(): string | undefined {
     if (this.#isWhole || this.#text.length < PIECE_LENGTH) return undefined;
     this.#head ??= this.#takeHead();
+    if (this.#head === '') {
+      this.#isWhole = true;
+      return undefined;
+    }
     this.#close.lastIndex = this.#searched;
-    const found = this.#isWhole ? null : this.#close.exec(this.#text);
+    const found = this.#close.exec(this.#text);
     if (found === null) {
       this.#searched = Math.max(PIECE_LENGTH, this.#text.length - CLOSE_LENGTH_MAX);
       return undefined;
@@ -57,14 +61,12 @@ class Cutter {
     return (this.#head ?? '') + this.#text;
   }
 
+  /** Empty if there is none. */
   #takeHead(): string {
     const at = this.#text.slice(0, PIECE_LENGTH).search(this.#open);
     const head = this.#text.slice(0, Math.max(0, at));
     const root = /<(?![?!])([^<>\s/]+)/.exec(head.replaceAll(/<!--.*?-->/gs, ''))?.[1];
-    if (root === undefined) {
-      this.#isWhole = true;
-      return '';
-    }
+    if (root === undefined) return '';
     this.#rootEnd = `</${root}>`;
     this.#text = this.#text.slice(at);
     return head;
