@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
 import { parse } from 'yaml';
@@ -135,6 +137,39 @@ describe('the JSON Schema of litestream.yml', () => {
     assert.ok(complaint({ dbs: [{ path: '/a', replica: { type: 'ftp' } }] }));
     assert.equal(complaint({ logging: { type: 'pretty' } }), undefined);
     assert.ok(complaint({ logging: { type: 'xml' } }));
+  });
+
+  it('describes every key', () => {
+    const texts: string[] = [];
+    const look = (schema: unknown, path: string): void => {
+      if (typeof schema !== 'object' || schema === null) return;
+      const { properties, items } = schema as { properties?: object; items?: unknown };
+      for (const [key, value] of Object.entries(properties ?? {}) as [string, object][]) {
+        const text = 'description' in value ? value.description : undefined;
+        assert.ok(typeof text === 'string', `${path}${key}`);
+        assert.match(text, /^\S.{3,150}[.…]$/, `${path}${key}`);
+        texts.push(text);
+        look(value, `${path}${key}.`);
+      }
+      look(items, `${path}[].`);
+    };
+    look(configJsonSchema(), '');
+    assert.equal(texts.length, ALL.length);
+  });
+
+  it('takes the example of this repository, which the parser takes without a warning', () => {
+    const text = readFileSync(join(import.meta.dirname, '../../etc/litestream.yml'), 'utf8');
+    const environment = { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 's' };
+    const options = { environment, expandEnv: true, pid: 1 };
+    const { config, warnings } = parseConfig(text, options);
+    assert.deepEqual(warnings, []);
+    assert.ok(config.databases.length > 0);
+    assert.equal(complaint(parse(text)), undefined);
+    // What stands there as a comment is meant to be uncommented, line by line.
+    const lines = text.split('\n').map((line) => line.replace(/^( *)#(?! |$)/, '$1'));
+    const whole = lines.join('\n');
+    assert.deepEqual(parseConfig(whole, options).warnings, []);
+    assert.equal(complaint(parse(whole)), undefined);
   });
 
   it('marks keys that nothing reads', () => {

@@ -1,4 +1,5 @@
 import type { Kind, Schema } from './decode.ts';
+import { fileDescriptions } from './descriptions.ts';
 import { fileSchema } from './keys.ts';
 import { promotions, readReplicaTypes } from './read-replicas.ts';
 import { replicaTypes } from './replica.ts';
@@ -29,6 +30,11 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
   'read-replicas.promote': promotions,
 };
 
+/** Texts for the keys of a map, as `DescriptionsOf` types them. */
+interface Descriptions {
+  readonly [key: string]: string | { readonly about: string; readonly keys: Descriptions };
+}
+
 function either(...schemas: readonly JsonSchema[]): JsonSchema {
   return { anyOf: [...schemas, VARIABLE] };
 }
@@ -38,10 +44,11 @@ function choiceSchema(words: readonly string[]): JsonSchema {
 }
 
 /** Every kind may be null: the key then counts as absent. */
-function kindSchema(kind: Kind, key: string): JsonSchema {
+function kindSchema(kind: Kind, key: string, below: Descriptions): JsonSchema {
   if (typeof kind !== 'string') {
-    if ('map' in kind) return mapSchema(kind.map, key);
-    return { type: ['array', 'null'], items: { ...mapSchema(kind.list, key), type: 'object' } };
+    if ('map' in kind) return mapSchema(kind.map, key, below);
+    const items = { ...mapSchema(kind.list, key, below), type: 'object' };
+    return { type: ['array', 'null'], items };
   }
   switch (kind) {
     case 'string':
@@ -62,10 +69,13 @@ function kindSchema(kind: Kind, key: string): JsonSchema {
   }
 }
 
-function mapSchema(schema: Schema, name: string): JsonSchema {
+function mapSchema(schema: Schema, name: string, descriptions: Descriptions): JsonSchema {
   const properties = Object.entries(schema).map(([key, kind]) => {
+    const known = descriptions[key] ?? '';
+    const { about, keys } = typeof known === 'string' ? { about: known, keys: {} } : known;
     const choices = CHOICES[`${name}.${key}`];
-    return [key, choices === undefined ? kindSchema(kind, key) : choiceSchema(choices)] as const;
+    const value = choices === undefined ? kindSchema(kind, key, keys) : choiceSchema(choices);
+    return [key, { description: about, ...value }] as const;
   });
   return {
     type: ['object', 'null'],
@@ -79,7 +89,7 @@ function mapSchema(schema: Schema, name: string): JsonSchema {
  * program only warns about them. What goes together with what it does not say.
  */
 export function configJsonSchema(): JsonSchema {
-  const root = mapSchema(fileSchema, '');
+  const root = mapSchema(fileSchema, '', fileDescriptions);
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'litestream.yml',

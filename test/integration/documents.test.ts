@@ -5,7 +5,9 @@ import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { parseConfig } from '../../src/config/index.ts';
+import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
+import { parse } from 'yaml';
+import { configJsonSchema, parseConfig } from '../../src/config/index.ts';
 import { OURS, runProgram } from '../support/program.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
@@ -61,10 +63,12 @@ test('CFG-12: every command line of the documents has a command and flags that e
 
 test('CFG-12: every configuration of the documents is read without a warning', () => {
   const options = { environment: {}, expandEnv: true, pid: 1 };
+  const fits = new AjvJsonSchemaValidator().getValidator(configJsonSchema());
   for (const { document, language, text } of blocks()) {
     if (language !== 'yaml' && language !== 'yml') continue;
     if (/^(groups|services|scrape_configs):/m.test(text)) continue;
     assert.deepEqual(parseConfig(text, options).warnings, [], document);
+    assert.equal(fits(parse(text)).errorMessage, undefined, `${document}, by the JSON Schema`);
   }
 });
 

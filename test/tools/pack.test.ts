@@ -20,6 +20,15 @@ import { build } from '../../tools/build.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const RUN_MS_MAX = 120_000;
 
+/** Replicas that need an optional package, and what they say to install. */
+const LEFT_OUT: Readonly<Record<string, string>> = {
+  's3://bucket/path?region=us-east-1': '@aws-sdk/credential-provider-node',
+  'abs://account@container/path': '@azure/storage-blob',
+  'gs://bucket/path': 'google-auth-library',
+  'nats://127.0.0.1:9/bucket': '@nats-io/transport-node @nats-io/jetstream',
+  'sftp://user@127.0.0.1:9/path': 'ssh2',
+};
+
 interface Manifest {
   readonly name: string;
   readonly version: string;
@@ -136,6 +145,17 @@ describe('the published package', () => {
     }
   });
 
+  it('has the JSON Schema of the configuration, with a text for every key', () => {
+    const name = manifest.exports['./litestream.schema.json'] ?? '';
+    const schema = JSON.parse(readFileSync(join(installed, name), 'utf8')) as {
+      properties: Readonly<Record<string, { description?: string }>>;
+    };
+    assert.ok('dbs' in schema.properties);
+    for (const [key, { description }] of Object.entries(schema.properties)) {
+      assert.ok(description !== undefined && description !== '', key);
+    }
+  });
+
   it('imports only what it depends on', () => {
     const allowed = new Set([...dependencies, ...builtinModules]);
     const wrong: string[] = [];
@@ -181,6 +201,29 @@ describe('the published package', () => {
     const names = [...help.matchAll(/^ {4}([a-z]+) /gm)].map(([, name = '']) => name);
     assert.ok(names.includes('replicate'));
     for (const name of names) assert.match(succeed(program, [name, '-h'], project), /^usage: /);
+  });
+
+  it('names the command that installs a package that was left out', () => {
+    // As after `npm install --omit=optional`: only what has to be there.
+    const lean = join(folder, 'lean');
+    const modules = join(lean, 'node_modules');
+    mkdirSync(modules, { recursive: true });
+    cpSync(installed, join(modules, manifest.name), { recursive: true });
+    for (const name of Object.keys(manifest.dependencies)) {
+      mkdirSync(dirname(join(modules, name)), { recursive: true });
+      symlinkSync(join(ROOT, 'node_modules', name), join(modules, name));
+    }
+    const bin = join(modules, manifest.name, 'dist/cli/bin.js');
+    for (const [url, packages] of Object.entries(LEFT_OUT)) {
+      const done = run(process.execPath, [bin, 'restore', '-o', 'x.db', url], lean);
+      assert.equal(done.status, 1, url);
+      assert.ok(
+        done.stderr.endsWith(
+          `need a package that is not installed; run: npm install ${packages}\n`,
+        ),
+        done.stderr,
+      );
+    }
   });
 
   it('says which Node.js it needs when it is started by an older one', () => {
