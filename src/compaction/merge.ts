@@ -24,6 +24,7 @@ const WINDOW_MAX = 128 * 1024;
 const FRAME_HEADER = 10;
 const CHUNK_BYTES = 256 * 1024;
 /** Each CRC stream has tables of its own. */
+const KERNEL_BYTES = writerArenaBytes(CHUNK_BYTES) - writerBytes(CHUNK_BYTES);
 const STREAM_BYTES = 2304;
 const OPENED_AT_ONCE = 16;
 
@@ -77,11 +78,13 @@ export async function mergeFiles(options: MergeOptions): Promise<Merged> {
     const used = inputs.slice(0, samePageSize(inputs));
     checkContiguous(used);
     const header = outputHeader(used);
-    const { kernel, readers } = makeKernel(used, header.pageSize);
+    const { kernel, readers } = placeReaders(used, header.pageSize);
     for (const [at, input] of used.entries()) {
       await blame(at, () => input.start({ kernel, ...readers(at) }));
     }
     const size = await new Merge({ ...options, inputs: used, kernel, header }).run();
+    // After a failure somebody may still be writing what is in it.
+    idleKernel = kernel;
     return { header, size, inputs: used.length };
   } finally {
     for (const input of inputs) await input.close();
@@ -181,8 +184,22 @@ interface ReaderPlace {
   readonly pageBytes: number;
 }
 
+/** The last one that was used, a few megabytes: merges follow each other, most of them small. */
+let idleKernel: Kernel | undefined;
+
+/** @param usedBytes - what the writer and the readers need */
+function takeKernel(usedBytes: number, streams: number): Kernel {
+  const idle = idleKernel;
+  idleKernel = undefined;
+  // Readers and writers reset the streams that they use.
+  if (idle !== undefined && idle.streams >= streams && idle.limit - idle.base >= usedBytes) {
+    return idle;
+  }
+  return createKernel({ arenaBytes: KERNEL_BYTES + usedBytes + streams * STREAM_BYTES, streams });
+}
+
 /** One memory for the writer and all readers, so that frames can be copied from window to output. */
-function makeKernel(
+function placeReaders(
   inputs: readonly MergeInput[],
   pageSize: number,
 ): { kernel: Kernel; readers: (input: number) => ReaderPlace } {
@@ -191,10 +208,8 @@ function makeKernel(
   const pageBytes = Math.max(pageSize, share - (share % pageSize));
   const window = windowBytes + 64;
   const each = readerBytes(window, pageBytes);
-  const kernel = createKernel({
-    arenaBytes: writerArenaBytes(CHUNK_BYTES) + inputs.length * (each + STREAM_BYTES),
-    streams: inputs.length + 1,
-  });
+  const usedBytes = writerBytes(CHUNK_BYTES) + inputs.length * each;
+  const kernel = takeKernel(usedBytes, inputs.length + 1);
   const first = kernel.base + writerBytes(CHUNK_BYTES);
   return {
     kernel,

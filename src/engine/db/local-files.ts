@@ -15,6 +15,9 @@ import { isMissing } from '../../lib/os-error.ts';
 import type { FileInfo, WriteSource } from '../../storage/index.ts';
 
 const READ_BYTES = 256 * 1024;
+/** The first piece, while the size of a file is not known. */
+const READ_BYTES_FIRST = 64 * 1024;
+const READ_BYTES_MIN = 4096;
 
 /** Mode and owner of new files and folders, taken from the database and its folder. */
 export interface LocalOwnership {
@@ -243,15 +246,17 @@ export class LocalFiles {
         { hint: HINT_MISSING, details: { path, txid } },
       );
     }
-    return { size: stat.size, path, stream: () => this.#stream(path) };
+    const { size } = stat;
+    return { size, path, stream: () => this.#stream(path, size) };
   }
 
-  async *#stream(path: string): AsyncGenerator<Uint8Array> {
+  async *#stream(path: string, size: number): AsyncGenerator<Uint8Array> {
     const file = await this.#fs.open('l0:read', path, 'read');
     try {
       let position = 0;
       for (;;) {
-        const piece = new Uint8Array(READ_BYTES);
+        // A byte more than is expected, so that the end of a small file is seen with no more memory than it takes.
+        const piece = new Uint8Array(pieceBytes(size + 1 - position));
         const found = await file.read('l0:read', piece, position);
         if (found === 0) return;
         position += found;
@@ -304,16 +309,22 @@ export class LocalFiles {
   }
 }
 
+/** Memory to read what is left of a file: most files are small, and there are many of them. */
+function pieceBytes(left: number): number {
+  return Math.min(READ_BYTES, Math.max(left, READ_BYTES_MIN));
+}
+
 /** Streams a file through the decoder. */
 async function decode(file: OpenFile, visit: PageVisitor | undefined): Promise<LtxHeader> {
   const decoder = new LtxDecoder(visit === undefined ? {} : { onPage: visit });
-  const piece = new Uint8Array(READ_BYTES);
+  let piece = new Uint8Array(READ_BYTES_FIRST);
   let position = 0;
   for (;;) {
     const found = await file.read('l0:read', piece, position);
     if (found === 0) break;
     position += found;
     decoder.write(piece.subarray(0, found));
+    if (position === READ_BYTES_FIRST) piece = new Uint8Array(READ_BYTES);
   }
   return decoder.end().header;
 }
