@@ -20,7 +20,8 @@ const graph = {
   codec: ['formats', 'kernels', 'lib'],
   sqlite: ['formats', 'telemetry', 'lib'],
   compaction: ['codec', ...base],
-  restore: ['sqlite', 'codec', ...base],
+  // The kernels directly: a thread that decodes need not load what encodes.
+  restore: ['sqlite', 'codec', 'kernels', ...base],
   verify: ['restore', 'sqlite', 'codec', ...base],
   engine: ['verify', 'compaction', 'restore', 'sqlite', 'codec', ...base],
   vfs: ['compaction', 'restore', 'codec', ...base],

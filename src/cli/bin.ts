@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 import module from 'node:module';
 import { join } from 'node:path';
-import process from 'node:process';
 
 /** The oldest Node.js this runs on. Nothing newer may be used before it is checked. */
 const NEEDED: readonly [major: number, minor: number] = [24, 15];

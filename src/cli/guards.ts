@@ -1,4 +1,3 @@
-import process from 'node:process';
 import { errorMessage } from '../lib/errors.ts';
 import { EXIT_ERROR } from './exit-codes.ts';
 

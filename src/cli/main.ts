@@ -1,5 +1,4 @@
 import { writeSync } from 'node:fs';
-import process from 'node:process';
 import { systemClock } from '../lib/clock.ts';
 import { nodeFileSystem } from '../lib/file-system.ts';
 import { type Command, type Io, MERGED_OUTPUT, type TextSink } from './command.ts';

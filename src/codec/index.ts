@@ -1,10 +1,12 @@
 export {
   checksumPair,
   createKernel,
+  giveKernel,
   kernelInfo,
   lz4Bound,
   newDecodeJob,
   newEncodeJob,
+  takeKernel,
   walChecksum,
   walChecksumBigEndian,
   walChecksumBytes,
@@ -15,7 +17,6 @@ export {
   type Kernel,
   type KernelKind,
 } from '../kernels/index.ts';
-export { giveKernel, takeKernel } from './kernel-pool.ts';
 export {
   LtxFileWriter,
   writerArenaBytes,

@@ -17,11 +17,17 @@ import {
   LTX_TRAILER_SIZE,
   type LtxHeader,
 } from '../formats/ltx/index.ts';
-import { lz4Bound, newEncodeJob, type EncodeJob, type Kernel } from '../kernels/index.ts';
+import {
+  giveKernel,
+  lz4Bound,
+  newEncodeJob,
+  takeKernel,
+  type EncodeJob,
+  type Kernel,
+} from '../kernels/index.ts';
 import { assert } from '../lib/assert.ts';
 import { LitestreamError, type LitestreamErrorInit } from '../lib/errors.ts';
 import { lockPgno, MAX_PAGE_SIZE } from '../lib/page.ts';
-import { giveKernel, takeKernel } from './kernel-pool.ts';
 
 /** Page header, size prefix. */
 const FRAME_HEADER = 10;

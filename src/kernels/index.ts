@@ -11,6 +11,7 @@ export {
   type KernelKind,
   type KernelOptions,
 } from './kernel.ts';
+export { giveKernel, takeKernel } from './kernel-pool.ts';
 export {
   lz4FrameParser,
   type Lz4FrameContent,

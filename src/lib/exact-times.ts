@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { platform, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,8 +30,10 @@ function request({ path, ms }: FileTime): string {
 }
 
 /** Runs the helper to its end, whatever that is. */
-function runHelper(entries: readonly FileTime[]): Promise<void> {
-  return new Promise((resolve) => {
+async function runHelper(entries: readonly FileTime[]): Promise<void> {
+  // Loaded late: every command has this file, few need processes.
+  const { spawn } = await import('node:child_process');
+  await new Promise<void>((resolve) => {
     const [command, ...parameters] = HELPER;
     const child = spawn(command, parameters, {
       // A session of its own: Ctrl-C at a terminal must not stop what the shutdown waits for.

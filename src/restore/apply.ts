@@ -6,7 +6,7 @@ import { LitestreamError } from '../lib/errors.ts';
 import type { OpenFile } from '../lib/file-system.ts';
 import type { FileInfo } from '../storage/index.ts';
 import { ApplyTasks, forEachLimited } from './apply-tasks.ts';
-import { ApplyThreads } from './apply-threads.ts';
+import type { ApplyThreads } from './apply-threads.ts';
 import { fileDamage, nameFile } from './damage.ts';
 import { checkHeaders } from './headers.ts';
 import { PageKernel } from './page-kernel.ts';
@@ -56,15 +56,15 @@ function localPaths({ context, files }: ApplyOptions): string[] | undefined {
 }
 
 /** Threads for a plan of local files that is worth it. */
-function startThreads(
+async function startThreads(
   { files, parallelism }: ApplyOptions,
   paths: readonly string[] | undefined,
-): ApplyThreads | undefined {
+): Promise<ApplyThreads | undefined> {
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
   const count = Math.min(availableParallelism(), parallelism, THREADS_MAX);
-  return paths === undefined || bytes < THREADS_BYTES_MIN || count < 2
-    ? undefined
-    : new ApplyThreads(count);
+  if (paths === undefined || bytes < THREADS_BYTES_MIN || count < 2) return undefined;
+  const { ApplyThreads: Threads } = await import('./apply-threads.ts');
+  return new Threads(count);
 }
 
 /** Restores one plan into one open file. */
@@ -72,7 +72,7 @@ class Applier {
   readonly #options: ApplyOptions;
   readonly #tasks: number;
   readonly #paths: readonly string[] | undefined;
-  readonly #threads: ApplyThreads | undefined;
+  #threads: ApplyThreads | undefined;
   readonly #kernel = new PageKernel();
   readonly #surveys: Survey[] = [];
   #owners = PageOwners.create(0, 0);
@@ -84,7 +84,6 @@ class Applier {
     this.#paths = localPaths(options);
     this.#tasks =
       this.#paths === undefined ? options.parallelism : Math.min(options.parallelism, LOCAL_TASKS);
-    this.#threads = startThreads(options, this.#paths);
   }
 
   async run(): Promise<number> {
@@ -98,6 +97,7 @@ class Applier {
 
   async #run(): Promise<number> {
     const { output, onSize } = this.#options;
+    this.#threads = await startThreads(this.#options, this.#paths);
     await this.#survey();
     const size = this.#owners.commit * this.#pageSize;
     await onSize(size);

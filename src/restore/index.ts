@@ -1,4 +1,5 @@
-export { followReplica, type FollowOptions, type FollowResult } from './follow.ts';
+export type { FollowOptions, FollowResult } from './follow.ts';
+export { followReplica } from './on-need.ts';
 export { isEmptyReplica, planRestore, type PlanOptions, timeBounds } from './backups.ts';
 export { ReplicaCatalog, type CatalogOptions } from './catalog.ts';
 export type { RestorePlan, RestoreTarget, TimeBounds } from './plan.ts';

@@ -6,7 +6,7 @@ import {
   type Kernel,
   newDecodeJob,
   takeKernel,
-} from '../codec/index.ts';
+} from '../kernels/index.ts';
 import { LitestreamError } from '../lib/errors.ts';
 
 /** Most bytes of pages in one run. */

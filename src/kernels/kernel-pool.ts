@@ -1,4 +1,5 @@
-import { createKernel, type Kernel } from '../kernels/index.ts';
+import { createKernel } from './create-kernel.ts';
+import type { Kernel } from './kernel.ts';
 
 /**
  * Kernels that are kept for the next user of the same size. Creating one costs about a tenth of a millisecond and fresh
