@@ -84,13 +84,15 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
   'create-new': constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
 };
 
+const MODE_BITS = 0o7777;
+
 function toFileStat(stats: BigIntStats): FileStat {
   return {
     kind: stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other',
     size: Number(stats.size),
     // Through microseconds: nanoseconds since 1970 exceed 2^53 and would turn 474 ms into 473.9998.
     mtimeMs: Number(stats.mtimeNs / 1000n) / 1000,
-    mode: Number(stats.mode) & 0o7777,
+    mode: Number(stats.mode) & MODE_BITS,
     uid: Number(stats.uid),
     gid: Number(stats.gid),
     dev: stats.dev,
@@ -168,7 +170,12 @@ class NodeFile implements OpenFile {
   }
 
   async setOwner(_label: string, owner: Ownership): Promise<void> {
-    await call('chmod', this.#path, () => this.#handle.chmod(owner.mode));
+    // Most files are born with both: one look instead of two calls.
+    const { gid, mode, uid } = await call('stat', this.#path, () => this.#handle.stat());
+    if ((mode & MODE_BITS) !== owner.mode) {
+      await call('chmod', this.#path, () => this.#handle.chmod(owner.mode));
+    }
+    if (uid === owner.uid && gid === owner.gid) return;
     try {
       await this.#handle.chown(owner.uid, owner.gid);
     } catch {
@@ -203,11 +210,25 @@ async function makeOwnedDirectory(path: string, owner: Ownership | undefined): P
     return;
   }
   if (owner === undefined) return;
-  await call('chmod', path, () => fs.chmod(path, owner.mode));
+  const { gid, mode, uid } = await call('stat', path, () => fs.stat(path));
+  if ((mode & MODE_BITS) !== owner.mode) {
+    await call('chmod', path, () => fs.chmod(path, owner.mode));
+  }
+  if (uid === owner.uid && gid === owner.gid) return;
   try {
     await fs.chown(path, owner.uid, owner.gid);
   } catch {
     // As for files: only root may.
+  }
+}
+
+/** `rm` looks twice before it removes, which nobody needs but Windows with its read-only files. */
+async function removeFile(path: string): Promise<void> {
+  if (process.platform === 'win32') return fs.rm(path, { force: true });
+  try {
+    await fs.unlink(path);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
   }
 }
 
@@ -226,7 +247,7 @@ export const nodeFileSystem: FileSystem = {
     await call('rename', `${from} ${to}`, () => whileOpen(() => fs.rename(from, to)));
   },
   async remove(_label, path) {
-    await call('remove', path, () => whileOpen(() => fs.rm(path, { force: true })));
+    await call('remove', path, () => whileOpen(() => removeFile(path)));
   },
   async removeTree(_label, path) {
     await call('remove', path, () => fs.rm(path, { force: true, recursive: true }));
