@@ -167,9 +167,18 @@ test('the daemon verifies on schedule: log, metrics and status tell what it foun
   const line = new RegExp(`level=ERROR msg="replica is damaged".*${victim.maxTxid}.*remedy=`);
   await waitFor(() => line.test(daemon.log), { what: 'the error line', timeoutMs: 60_000 });
   await waitFor(() => status().includes('DAMAGED'), { what: 'the status' });
+  const health = async (): Promise<number> => (await fetch(new URL('healthz', url))).status;
+  await waitFor(async () => (await health()) === 503, { what: 'the health check to fail' });
+  assert.match(status(), / unhealthy /);
   const bad = await (await fetch(url)).text();
+  assert.match(bad, /^litestream_unhealthy\{.*\} 1$/m);
   assert.match(bad, /^litestream_verify_damage\{.*\} [1-9]/m);
   assert.match(bad, /^litestream_verify_count\{.*result="damage"\} [1-9]/m);
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+  writeFileSync(victim.path, bytes);
+  const healed = 'the health check to succeed again';
+  await waitFor(async () => (await health()) === 200, { what: healed, timeoutMs: 60_000 });
+  assert.doesNotMatch(status(), /DAMAGED|unhealthy/);
   const { errors, locked } = await application.pause();
   assert.deepEqual({ errors, locked }, { errors: [], locked: 0 });
   await daemon.stop();

@@ -13,7 +13,8 @@ import { type RemoteColumns, remoteColumns } from '../remote-status.ts';
 
 interface StatusRow extends Partial<RemoteColumns> {
   readonly database: string;
-  readonly status: 'ok' | 'not initialized' | 'no database' | 'error';
+  /** `unhealthy`: the last verification found a replica to be damaged. */
+  readonly status: 'ok' | 'not initialized' | 'no database' | 'error' | 'unhealthy';
   readonly local_txid: string;
   readonly wal_size: string;
   /** The last verification of each replica, if there was one. */
@@ -89,7 +90,9 @@ async function statusOf(database: ResolvedDatabase, fileSystem: FileSystem): Pro
   }
   const txid = await localTxid(fileSystem, metaPath);
   const verified = await verifiedOf(fileSystem, metaPath);
-  const status = txid === undefined ? 'error' : txid === 0n ? 'not initialized' : 'ok';
+  const damaged = verified.some(({ result }) => result === 'damage');
+  const sound = damaged ? 'unhealthy' : 'ok';
+  const status = txid === undefined ? 'error' : txid === 0n ? 'not initialized' : sound;
   return {
     database: path,
     status,

@@ -50,6 +50,8 @@ export class Database {
   readonly options: DatabaseOptions;
   readonly files: LocalFiles;
   readonly replicas: readonly Replica[];
+  /** What the last verification found to be wrong in a replica. */
+  readonly damage: Map<Replica, string> = new Map();
   readonly #ports: Ports;
   readonly #worker: CheckpointWorker;
   readonly #pool: EncodePool | undefined;

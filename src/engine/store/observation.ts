@@ -33,6 +33,8 @@ export interface ReplicaObservation {
   readonly error: string | undefined;
   /** Another writer was found; nothing is uploaded until a restart. */
   readonly hasConflict: boolean;
+  /** What the last verification on schedule found to be wrong; undefined if nothing is known to be. */
+  readonly damage?: string | undefined;
 }
 
 /** What is known of one database without waiting for anything. Ages are milliseconds. */
@@ -80,7 +82,7 @@ export function observeDatabase({ path, status, txid, database }: Observed): Dat
   if (database === undefined) return closed(path, status, txid);
   const facts = database.facts();
   const replicas = database.replicas.map((replica) =>
-    observeReplica(replica, facts.txid, database.behindMs(replica)),
+    observeReplica(database, replica, facts.txid),
   );
   const lastSyncs = replicas.map(({ lastSyncAt }) => lastSyncAt ?? NaN);
   const lastSyncAt = Math.min(...lastSyncs);
@@ -121,7 +123,7 @@ function closed(path: string, status: DatabaseStatus, txid: Txid): DatabaseObser
   };
 }
 
-function observeReplica(replica: Replica, newest: Txid, behindMs: number): ReplicaObservation {
+function observeReplica(database: Database, replica: Replica, newest: Txid): ReplicaObservation {
   const { client, lastSyncAt, options, position } = replica;
   const { consecutiveErrors, error } = replica.failure;
   return {
@@ -131,11 +133,12 @@ function observeReplica(replica: Replica, newest: Txid, behindMs: number): Repli
     syncIntervalMs: options.syncIntervalMs,
     txid: position,
     lastSyncAt,
-    behindMs,
+    behindMs: database.behindMs(replica),
     pendingFiles: Math.max(0, Number(newest - (position ?? NO_TXID))),
     consecutiveErrors,
     error,
     hasConflict: replica.hasConflict,
+    damage: database.damage.get(replica),
   };
 }
 

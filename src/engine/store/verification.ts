@@ -11,6 +11,7 @@ import {
   readRecords,
   recordOf,
   type SourcePages,
+  type VerifyRecord,
   verifyReplica,
   type VerifyReport,
   type VerifySource,
@@ -23,10 +24,13 @@ import { listLevel, SNAPSHOT_LEVEL } from './replica-view.ts';
 
 /** A replica is verified for the first time this long after it became ready, at most. */
 const FIRST_MS_MAX = 60_000;
-/** After a verification that could not be carried out. */
+/** After a verification that could not be carried out, and at least after one that found damage. */
 const RETRY_MS = 600_000;
-/** How often new replicas are looked for. */
-const LOOK_MS_MAX = 10_000;
+/** A damaged replica is verified again after so many times as long as it takes. */
+const DAMAGED_PAUSES = 10;
+/** How often new replicas are looked for, and what others noted of damaged ones; less often if there is none to verify. */
+const LOOK_MS = 1000;
+const LOOK_MS_IDLE = 10_000;
 /** Uploads and the application come first. */
 const BYTES_PER_SECOND = 32 * 1024 * 1024;
 /** What a test restore leaves free on the disk, beside as much as the database takes. */
@@ -53,7 +57,7 @@ export async function runVerification(init: VerificationInit): Promise<void> {
   await Promise.all(loops);
 }
 
-function nameOf({ replica }: ReplicaMaintenance): string {
+function nameOf({ replica }: Pick<ReplicaMaintenance, 'replica'>): string {
   return replica.options.name ?? replica.client.type;
 }
 
@@ -119,13 +123,18 @@ class VerificationSchedule {
       const next = await this.#next();
       const now = ports.clock.monotonic();
       if (next === undefined || next.due > now) {
-        const left = next === undefined ? LOOK_MS_MAX : next.due - now;
-        await pause(ports.clock, Math.min(LOOK_MS_MAX, left), signal);
+        const look = this.#isNeeded() ? LOOK_MS : LOOK_MS_IDLE;
+        await pause(ports.clock, Math.min(look, (next?.due ?? Infinity) - now), signal);
         continue;
       }
       const waitMs = await this.#verify(next.maintenance);
       this.#due.set(next.maintenance, ports.clock.monotonic() + waitMs);
     }
+  }
+
+  #isNeeded(): boolean {
+    const all = this.#init.replicas();
+    return all.some(({ replica }) => (replica.options.validationIntervalMs ?? 0) > 0);
   }
 
   /** The replica that is due first. */
@@ -137,6 +146,7 @@ class VerificationSchedule {
       const intervalMs = maintenance.replica.options.validationIntervalMs ?? 0;
       if (intervalMs <= 0 || !maintenance.isReady || maintenance.isClosed) continue;
       const due = this.#due.get(maintenance) ?? (await this.#firstDue(maintenance, intervalMs));
+      await this.#lookAgain(maintenance);
       this.#due.set(maintenance, due);
       if (first === undefined || due < first.due) first = { maintenance, due };
     }
@@ -145,12 +155,39 @@ class VerificationSchedule {
 
   /** Restarts do not verify again what was verified a while ago. */
   async #firstDue(maintenance: ReplicaMaintenance, intervalMs: number): Promise<number> {
-    const { clock, fileSystem } = this.#init.ports;
-    const records = await readRecords(fileSystem, maintenance.database.options.metaPath);
-    const last = records.find(({ replica }) => replica === nameOf(maintenance));
+    const { clock } = this.#init.ports;
+    const last = await this.#lastOf(maintenance);
+    if (last?.result === 'damage') {
+      const { database, replica } = maintenance;
+      database.damage.set(replica, last.message);
+      loggerFor(this.#init, maintenance).log('error', 'replica was found to be damaged', {
+        reason: last.message,
+      });
+    }
     const soon = Math.min(intervalMs, FIRST_MS_MAX);
     const since = last === undefined ? Infinity : Math.max(0, clock.now() - last.at);
+    if (last?.result === 'damage') return clock.monotonic() + soon;
     return clock.monotonic() + Math.max(soon, intervalMs - since);
+  }
+
+  async #lastOf({ database, replica }: ReplicaMaintenance): Promise<VerifyRecord | undefined> {
+    const name = nameOf({ replica });
+    const records = await readRecords(this.#init.ports.fileSystem, database.options.metaPath);
+    return records.find((record) => record.replica === name);
+  }
+
+  /** Somebody may have repaired a damaged replica, and verified it. */
+  async #lookAgain(maintenance: ReplicaMaintenance): Promise<void> {
+    const { database, replica } = maintenance;
+    if (!database.damage.has(replica)) return;
+    const last = await this.#lastOf(maintenance);
+    if (last?.result === 'ok') this.#healed(maintenance);
+  }
+
+  #healed(maintenance: ReplicaMaintenance): void {
+    const { database, replica } = maintenance;
+    if (!database.damage.delete(replica)) return;
+    loggerFor(this.#init, maintenance).log('info', 'replica is no longer damaged');
   }
 
   /** Returns after how long the next is due. */
@@ -175,8 +212,14 @@ class VerificationSchedule {
         signal,
       });
       this.#note(report, logger, labels);
-      await writeRecord(fileSystem, metaPath, recordOf(labels.replica, report));
-      return intervalMs;
+      const record = recordOf(labels.replica, report);
+      await writeRecord(fileSystem, metaPath, record);
+      if (report.ok) {
+        this.#healed(maintenance);
+        return intervalMs;
+      }
+      database.damage.set(replica, record.message);
+      return Math.min(intervalMs, Math.max(RETRY_MS, DAMAGED_PAUSES * report.durationMs));
     } catch (error) {
       if (isAborted(signal)) return intervalMs;
       if (!isLitestreamError(error)) throw error;

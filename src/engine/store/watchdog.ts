@@ -71,7 +71,7 @@ interface Late {
 
 /**
  * Makes silence loud: a database whose source stays ahead of a replica becomes an ERROR line, a metric and an unhealthy status, and so
- * does one whose commits are not captured.
+ * does one whose commits are not captured. A replica that verification found to be damaged makes its database unhealthy, too.
  *
  * Spec: design B10; interfaces 8.2, 8.3; cli 23.4; failures OPS-04.
  */
@@ -141,11 +141,14 @@ export class Watchdog {
       this.#lagging.delete(path);
     }
     this.#judge(path, late);
+    // Verification has said what is wrong, and says it again as long as it is.
+    const damaged = status !== 'stopped' && replicas.some(({ damage }) => damage !== undefined);
+    const unhealthy = late.length > 0 || damaged;
     this.#checkLag(path, lagMs, observation.pendingFiles);
     metrics.set('litestream_replica_lag_seconds', { db: path }, lagMs / 1000);
     metrics.set('litestream_replica_txid', { db: path }, Number(replicatedTxid));
-    metrics.set('litestream_unhealthy', { db: path }, late.length > 0 ? 1 : 0);
-    return { path, status: statusOf(observation, late.length > 0), txid, replicatedTxid, lagMs };
+    metrics.set('litestream_unhealthy', { db: path }, unhealthy ? 1 : 0);
+    return { path, status: statusOf(observation, unhealthy), txid, replicatedTxid, lagMs };
   }
 
   #lateOnes({ error, monitorIntervalMs, replicas, uncapturedMs }: DatabaseObservation): Late[] {
