@@ -7,6 +7,7 @@ import {
   type Socket,
 } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
+import { reset } from '../../../test/support/servers/reset.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { HttpClient, type HttpRequest, type HttpResponse, type HttpTarget } from './index.ts';
@@ -296,11 +297,11 @@ describe('HttpClient, broken connections', () => {
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nhalf',
     ];
     for (const answer of answers) {
-      for (const end of ['end', 'resetAndDestroy'] as const) {
+      for (const end of [(socket: Socket) => socket.end(), reset]) {
         const target = await serveRaw((socket) => {
           socket.write(answer, () => {
             setTimeout(() => {
-              socket[end]();
+              end(socket);
             }, 20);
           });
         });
@@ -342,9 +343,9 @@ describe('HttpClient, broken connections', () => {
   });
 
   it('names host and cause when the connection is reset or closed without an answer', async () => {
-    for (const end of ['end', 'resetAndDestroy'] as const) {
+    for (const end of [(socket: Socket) => socket.end(), reset]) {
       const target = await serveRaw((socket) => {
-        socket[end]();
+        end(socket);
       });
       await assert.rejects(client().send(get(target)), temporary(/^127\.0\.0\.1:[0-9]+: /));
     }
@@ -414,7 +415,7 @@ describe('HttpClient, broken connections', () => {
         socket.once('data', () => {
           socket.write(answer);
           socket.once('data', () => {
-            socket.resetAndDestroy();
+            reset(socket);
           });
         });
       }),

@@ -1,121 +1,21 @@
-import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { reset } from '../servers/reset.ts';
 import type { Scope } from '../servers/scope.ts';
-import { readAuthorization, type Secrets, whyRefused } from './sigv4.ts';
+import {
+  type Answer,
+  escape,
+  faultAnswer,
+  fieldsOf,
+  kept,
+  md5,
+  ranged,
+  Refusal,
+  xml,
+} from './answers.ts';
+import type { FakeObject, FakeRequest, FakeRules, FakeUpload } from './rules.ts';
+import { readAuthorization, whyRefused } from './sigv4.ts';
 
-export interface FakeObject {
-  readonly bytes: Buffer;
-  /** Headers of the upload that come back: metadata, storage class, encryption. */
-  readonly headers: Readonly<Record<string, string>>;
-  readonly etag: string;
-  /** Milliseconds since the Unix epoch. */
-  readonly modifiedAt: number;
-}
-
-interface FakeUpload {
-  readonly key: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly parts: Map<number, Buffer>;
-  initiatedAt: number;
-}
-
-/** One request as it arrived. */
-export interface FakeRequest {
-  readonly method: string;
-  /** Path and query, byte for byte. */
-  readonly target: string;
-  readonly path: string;
-  readonly query: Readonly<Record<string, string>>;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Buffer;
-  /** Undefined if the request concerns the bucket; decoded, nothing cleaned. */
-  readonly key: string | undefined;
-  /** The region in the signature. */
-  readonly region: string;
-  status: number;
-}
-
-export interface FakeFault {
-  readonly status: number;
-  readonly code?: string;
-  readonly message?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  /** In place of an error document. */
-  readonly body?: string;
-}
-
-/** How this store differs from a good one. All of it may change at any time. */
-export interface FakeRules {
-  bucket: string;
-  secrets: Secrets;
-  /** Any, if undefined. */
-  region?: string;
-  /** In front of the bucket: `/storage/v1/s3`. */
-  pathPrefix: string;
-  /** Hosts, without port, that stand for the bucket. */
-  bucketHosts: string[];
-  /** Keys in a page. */
-  pageSize: number;
-  /** The last name first, and pages from the end. */
-  reverse: boolean;
-  /** Says that it deleted, and did not. */
-  keepsDeleted: 'never' | 'in batches' | 'always';
-  /** Codes for keys that it refuses to delete. */
-  undeletable: Map<string, string>;
-  contentMd5: 'accepted' | 'required' | 'refused';
-  conditions: 'honoured' | 'ignored' | 'refused';
-  batches: boolean;
-  partSizeMin: number;
-  partsMax: number;
-  /** Parts in flight together; more are answered with 500. */
-  parallelPartsMax: number;
-  /** All parts but the last must be equal. */
-  equalParts: boolean;
-  customerKey?: string;
-  /** Milliseconds by which its clock is ahead. */
-  clockOffsetMs: number;
-  fault?: ((request: FakeRequest) => FaultOf | Promise<FaultOf>) | undefined;
-}
-
-/** Undefined: no fault. */
-type FaultOf = FakeFault | 'reset' | undefined;
-
-const KEPT_HEADERS = /^(?:x-amz-meta-|x-amz-storage-class$|x-amz-server-side-encryption)/;
 const CUSTOMER_KEY = 'x-amz-server-side-encryption-customer-key';
-
-function md5(bytes: Uint8Array): Buffer {
-  return createHash('md5').update(bytes).digest();
-}
-
-function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-}
-
-function unescape(text: string): string {
-  return text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&');
-}
-
-function fieldsOf(text: string, name: string): string[] {
-  return [...text.matchAll(new RegExp(`<${name}>([^<]*)</${name}>`, 'g'))].map((found) =>
-    unescape(found[1] ?? ''),
-  );
-}
-
-class Refusal extends Error {
-  readonly status: number;
-  readonly code: string;
-  constructor(status: number, code: string, message = '') {
-    super(message);
-    this.status = status;
-    this.code = code;
-  }
-}
-
-interface Answer {
-  readonly status: number;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Buffer | string;
-}
 
 /**
  * A strict S3 in memory: recomputes the signature, the payload's hash and Content-MD5 of every request, refuses trailers and
@@ -163,7 +63,7 @@ export class FakeS3 {
     const fake = new FakeS3(rules);
     const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
       fake.#serve(request, response).catch(() => {
-        request.socket.resetAndDestroy();
+        reset(request.socket);
       });
     });
     server.on('connection', () => {
@@ -211,7 +111,7 @@ export class FakeS3 {
       this.requests.push(request);
       const fault = await this.rules.fault?.(request);
       if (fault === 'reset') {
-        incoming.socket.resetAndDestroy();
+        reset(incoming.socket);
         return;
       }
       const answer = fault === undefined ? this.#answer(request) : faultAnswer(fault);
@@ -487,39 +387,4 @@ export class FakeS3 {
       `<CompleteMultipartUploadResult><ETag>${escape(etag)}</ETag></CompleteMultipartUploadResult>`,
     );
   }
-}
-
-function kept(headers: FakeRequest['headers']): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => KEPT_HEADERS.test(name)));
-}
-
-function xml(text: string): Answer {
-  const body = `<?xml version="1.0" encoding="UTF-8"?>\n${text}`;
-  return { status: 200, headers: { 'content-type': 'application/xml' }, body };
-}
-
-function faultAnswer({ status, code, message = '', headers = {}, body }: FakeFault): Answer {
-  const text =
-    body ??
-    (code === undefined
-      ? ''
-      : `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${escape(message)}</Message></Error>`);
-  return { status, headers: { 'content-type': 'application/xml', ...headers }, body: text };
-}
-
-function ranged(
-  range: string | undefined,
-  bytes: Buffer,
-  headers: Readonly<Record<string, string>>,
-): Answer {
-  const found = /^bytes=(\d+)-(\d*)$/.exec(range ?? '');
-  if (found === null) return { status: 200, headers, body: bytes };
-  const first = Number(found[1]);
-  const last = Math.min(bytes.length - 1, found[2] === '' ? Infinity : Number(found[2]));
-  if (first > last) throw new Refusal(416, 'InvalidRange');
-  return {
-    status: 206,
-    headers: { ...headers, 'content-range': `bytes ${first}-${last}/${bytes.length}` },
-    body: bytes.subarray(first, last + 1),
-  };
 }

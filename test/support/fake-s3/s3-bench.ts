@@ -5,7 +5,8 @@ import type { ReplicaClient, S3Location } from '../../../src/storage/index.ts';
 import { HttpClient, hostHeader } from '../../../src/storage/http/index.ts';
 import { createS3Client, type S3ClientOptions } from '../../../src/storage/providers/s3/index.ts';
 import type { LogAttributes, Logger } from '../../../src/telemetry/index.ts';
-import { FakeS3, type FakeRules } from './fake-s3.ts';
+import { FakeS3 } from './fake-s3.ts';
+import type { FakeRules } from './rules.ts';
 import { s3Location } from './s3-location.ts';
 
 /** A store in memory, and clients whose waits between attempts are short. */

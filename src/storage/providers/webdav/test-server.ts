@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { reset } from '../../../../test/support/servers/reset.ts';
 
 /** A request as it came in. */
 export interface SeenRequest {
@@ -81,7 +82,7 @@ export class TestServer {
     this.requests.push(request);
     const rule = this.rule(request);
     if (rule === 'reset') {
-      incoming.socket.resetAndDestroy();
+      reset(incoming.socket);
       return;
     }
     if (typeof rule === 'object') {
@@ -89,7 +90,7 @@ export class TestServer {
       return;
     }
     const [status, headers, body] = this.#answer(request);
-    if (rule === 'do it and reset') incoming.socket.resetAndDestroy();
+    if (rule === 'do it and reset') reset(incoming.socket);
     else {
       response.writeHead(status, { date: 'Sat, 21 Nov 2026 12:00:00 GMT', ...headers });
       response.end(request.method === 'HEAD' ? undefined : body);
