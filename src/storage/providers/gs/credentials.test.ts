@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, verify } from 'node:crypto';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -77,6 +77,12 @@ async function startTokenServer(t: TestContext, store: GcsServer): Promise<Token
       response.end(JSON.stringify({ access_token: token, expires_in: state.lifetime, ...facts }));
     });
   });
+  const port = await listen(t, server);
+  return Object.assign(state, { port, given, failures, subjects });
+}
+
+/** Returns the port. */
+async function listen(t: TestContext, server: Server): Promise<number> {
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
   });
@@ -88,8 +94,7 @@ async function startTokenServer(t: TestContext, store: GcsServer): Promise<Token
       }),
   );
   const address = server.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
-  return Object.assign(state, { port, given, failures, subjects });
+  return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
 interface Bench {
@@ -223,6 +228,63 @@ describe('credentials of Google Cloud Storage', () => {
     store.tokens.clear();
     await listAll(client, 0);
     assert.deepEqual(tokens.subjects, ['proof-1', 'proof-2']);
+  });
+
+  it('of a machine in the cloud come from its metadata server (BKD-12)', async (t) => {
+    const { store } = await makeBench(t);
+    delete process.env['GOOGLE_APPLICATION_CREDENTIALS'];
+    const asked: string[] = [];
+    const metadata = createServer(({ url = '', headers }, response) => {
+      response.setHeader('metadata-flavor', 'Google');
+      if (headers['metadata-flavor'] !== 'Google') {
+        response.writeHead(403).end();
+        return;
+      }
+      asked.push(url);
+      if (!url.includes('/service-accounts/default/token')) {
+        response.end('{}');
+        return;
+      }
+      const token = `of-machine-${asked.length}`;
+      store.tokens.add(token);
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ access_token: token, expires_in: 3600, token_type: 'Bearer' }));
+    });
+    const port = await listen(t, metadata);
+    const home = process.env['HOME'];
+    Object.assign(process.env, {
+      GCE_METADATA_HOST: `127.0.0.1:${port}`,
+      METADATA_SERVER_DETECTION: 'assume-present',
+      // No file of gcloud's.
+      HOME: tempDir(t),
+    });
+    t.after(() => {
+      delete process.env['GCE_METADATA_HOST'];
+      delete process.env['METADATA_SERVER_DETECTION'];
+      if (home !== undefined) process.env['HOME'] = home;
+    });
+    const client = createGsClient(
+      { type: 'gs', bucket: store.bucket, path: 'p' },
+      {
+        clock: systemClock,
+        fileSystem: nodeFileSystem,
+        environment: {},
+        random: () => 0,
+        server: { protocol: 'http:', host: '127.0.0.1', port: store.proxy.port },
+      },
+    );
+    t.after(() => client.close());
+    await client.write(fileKey(0, 1), bytesSource(ltxLike(300)));
+    assert.equal((await listAll(client, 0)).length, 1);
+    const tokens = (): string[] => asked.filter((url) => url.includes('/token'));
+    assert.equal(tokens().length, 1, asked.join(' '));
+    assert.match(
+      tokens()[0] ?? '',
+      /^\/computeMetadata\/v1\/instance\/service-accounts\/default\/token/,
+    );
+    store.tokens.clear();
+    assert.equal((await listAll(client, 0)).length, 1);
+    assert.equal(tokens().length, 2, 'a token that is refused is asked for anew');
   });
 
   it('that nobody can have now may be had later', async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, it, type TestContext } from 'node:test';
@@ -38,6 +38,10 @@ async function serve(
       response.writeHead(text === undefined ? 404 : 200).end(text);
     });
   });
+  return await listen(t, server);
+}
+
+async function listen(t: TestContext, server: Server): Promise<string> {
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
   });
@@ -170,6 +174,26 @@ describe('credentials that the packages of Amazon find', () => {
       },
     );
     await use(bench);
+  });
+
+  it('BKD-12 of an instance are missed in words that name the hop limit, if no session token comes', async (t) => {
+    const bench = await s3Bench(t);
+    delete process.env['AWS_EC2_METADATA_DISABLED'];
+    const asked: string[] = [];
+    // The answer to the first request never arrives, and nothing is given away without a token.
+    const metadata = createServer(({ method, url }, response) => {
+      asked.push(`${method} ${url}`);
+      if (method !== 'PUT') response.writeHead(401).end();
+    });
+    process.env['AWS_EC2_METADATA_SERVICE_ENDPOINT'] = await listen(t, metadata);
+    await assert.rejects(use(bench), {
+      code: 'ERR_STORAGE_DENIED',
+      message:
+        /^s3: cannot load credentials: .*the instance metadata service gave no session token/,
+      hint: /--http-put-response-hop-limit 2/,
+    });
+    assert.equal(asked[0], 'PUT /latest/api/token');
+    assert.equal(bench.fake.requests.length, 0);
   });
 
   it('BKD-12 are renewed when they are about to expire, and when the store says that they have', async (t) => {

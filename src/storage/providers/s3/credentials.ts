@@ -24,7 +24,7 @@ export type ChainLoader = (logger: ChainLogger) => Promise<ChainProvider>;
 export type ChainProvider = (options?: { readonly forceRefresh?: boolean }) => Promise<Credentials>;
 
 export interface ChainLogger {
-  debug(): void;
+  debug(...texts: readonly unknown[]): void;
   info(): void;
   warn(...texts: readonly unknown[]): void;
   error(): void;
@@ -40,21 +40,30 @@ const loadChain: ChainLoader = async (logger) => {
   return defaultProvider({ logger });
 };
 
-function chainError(error: unknown): LitestreamError {
+const HINT =
+  'configure access-key-id and secret-access-key, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a profile or a role';
+/** The answer to a request for a session token is dropped on its way into a container, unless it may go one hop further. */
+const HOP_LIMIT_HINT =
+  '; for a container on an EC2 instance with a role: aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2';
+
+/** What the package says, in debug lines only, when the metadata service of the machine gave it no session token. */
+const NO_METADATA_TOKEN = /using v1 fallback/;
+
+function chainError(error: unknown, gotNoToken: boolean): LitestreamError {
   if (error instanceof LitestreamError) return error;
-  const text = `s3: cannot load credentials: ${errorMessage(error)}`;
-  return new LitestreamError('ERR_STORAGE_DENIED', text, {
-    cause: error,
-    hint: 'configure access-key-id and secret-access-key, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine a profile or a role',
-  });
+  const token = gotNoToken ? ' (the instance metadata service gave no session token)' : '';
+  const text = `s3: cannot load credentials: ${errorMessage(error)}${token}`;
+  const hint = gotNoToken ? HINT + HOP_LIMIT_HINT : HINT;
+  return new LitestreamError('ERR_STORAGE_DENIED', text, { cause: error, hint });
 }
 
 /** The default chain: profile, SSO, process, web identity, container, instance metadata. */
 class ChainSource implements CredentialSource {
-  readonly #load: () => Promise<ChainProvider>;
+  readonly #load: (debug: ChainLogger['debug']) => Promise<ChainProvider>;
   #provider: Promise<ChainProvider> | undefined;
+  #gotNoToken = false;
 
-  constructor(load: () => Promise<ChainProvider>) {
+  constructor(load: (debug: ChainLogger['debug']) => Promise<ChainProvider>) {
     this.#load = load;
   }
 
@@ -69,13 +78,16 @@ class ChainSource implements CredentialSource {
 
   async #ask(forceRefresh: boolean): Promise<Credentials> {
     try {
-      this.#provider ??= this.#load();
+      this.#gotNoToken = false;
+      this.#provider ??= this.#load((...texts) => {
+        this.#gotNoToken ||= NO_METADATA_TOKEN.test(texts.join(' '));
+      });
       const provider = await this.#provider;
       const found = await provider(forceRefresh ? { forceRefresh } : undefined);
       return pick(found);
     } catch (error) {
       this.#provider = undefined;
-      throw chainError(error);
+      throw chainError(error, this.#gotNoToken);
     }
   }
 }
@@ -120,13 +132,13 @@ const chains = new WeakMap<CredentialPorts['environment'], CredentialSource>();
 
 function chainSource(logger: Logger, load: ChainLoader): CredentialSource {
   const silent = (): void => undefined;
-  const chainLogger: ChainLogger = {
-    debug: silent,
-    info: silent,
-    error: silent,
-    warn: (...texts) => logger.log('warn', 'aws credentials', { text: texts.join(' ') }),
-  };
-  return new ChainSource(() =>
-    optionalPackage(() => load(chainLogger), 's3 replicas without access-key-id', PACKAGE),
-  );
+  return new ChainSource((debug) => {
+    const chainLogger: ChainLogger = {
+      debug,
+      info: silent,
+      error: silent,
+      warn: (...texts) => logger.log('warn', 'aws credentials', { text: texts.join(' ') }),
+    };
+    return optionalPackage(() => load(chainLogger), 's3 replicas without access-key-id', PACKAGE);
+  });
 }
