@@ -272,7 +272,7 @@ class FilePart implements Part {
     if (this.#local !== 'unusable' && openLocal !== undefined) {
       this.#local = 'used';
       const file = await openLocal(this.#file);
-      if (file !== undefined) return openFileBytes(file);
+      if (file !== undefined) return openFileBytes(file, this.#file.size);
       this.#local = 'unusable';
     }
     return streamBytes(client.read(this.#file, { signal }));
@@ -322,7 +322,9 @@ class SpoolPart implements Part {
 
   async open(): Promise<ByteSource> {
     const opened = await this.#spool.open();
-    return opened instanceof Uint8Array ? memoryBytes(opened) : openFileBytes(opened);
+    return opened instanceof Uint8Array
+      ? memoryBytes(opened)
+      : openFileBytes(opened, this.#spool.size);
   }
 
   check(): void {

@@ -6,7 +6,7 @@ import type { OpenFile } from '../lib/file-system.ts';
 import { concatBytes } from '../storage/index.ts';
 import { damage } from './damage.ts';
 
-const PIECE_BYTES = 64 * 1024;
+const PIECE_BYTES = 128 * 1024;
 
 /** No page has this number: a merge input at its end. */
 export const AT_END = 0xffff_ffff;
@@ -18,12 +18,17 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
-/** Bytes of an open file; closing the source closes it. */
-export function openFileBytes(file: OpenFile): ByteSource {
+/**
+ * Bytes of an open file; closing the source closes it. One buffer serves all reads: a new one for each was half of a merge's
+ * work, most of it in the garbage collector.
+ *
+ * @param size - of the file
+ */
+export function openFileBytes(file: OpenFile, size: number): ByteSource {
+  const piece = new Uint8Array(Math.max(1, Math.min(PIECE_BYTES, size)));
   let position = 0;
   return {
     async next() {
-      const piece = new Uint8Array(PIECE_BYTES);
       const found = await file.read('compact:read', piece, position);
       position += found;
       return found === 0 ? undefined : piece.subarray(0, found);
@@ -85,7 +90,9 @@ export class MergeInput {
       while (first.length < LTX_HEADER_SIZE) {
         const piece = await source.next();
         if (piece === undefined) break;
-        first = first.length === 0 ? piece : concatBytes([first, piece]);
+        // The next call overwrites the piece.
+        const whole = first.length === 0 && piece.length >= LTX_HEADER_SIZE;
+        first = whole ? piece : concatBytes([first, piece]);
       }
       return new MergeInput(readHeader(first), source, first);
     } catch (error) {
