@@ -141,3 +141,24 @@ test('a replica with its own snapshot interval and retention keeps to them, the 
   assert.ok((oldest?.maxTxid ?? 0n) < (kept?.maxTxid ?? 0n), 'each keeps its own for its own time');
   assert.deepEqual(ports.logger.messages('error'), []);
 });
+
+test('a new database gets its snapshot before its first compaction', async (t) => {
+  const folder = tempDir(t);
+  const begin = async (name: string): Promise<void> => {
+    const path = join(folder, name);
+    new AppDatabase(t, path);
+    const ports = testPorts();
+    const databases = [
+      databaseOptions(path, [new MemoryClient({ path: name })], { monitorIntervalMs: 20 }),
+    ];
+    const levels = [{ level: 1, intervalMs: 30_000 }];
+    const store = new Store({ ...FAST, databases, levels, snapshotIntervalMs: HOUR_MS }, ports);
+    t.after(() => store.close());
+    await store.open();
+    const done = (): string[] =>
+      ports.logger.messages('info').filter((message) => message.endsWith(' complete'));
+    await waitFor(() => done().length >= 2, { what: `${name} to have both` });
+    assert.deepEqual(done().slice(0, 2), ['snapshot complete', 'compaction complete']);
+  };
+  await Promise.all(['a.db', 'b.db', 'c.db', 'd.db'].map(begin));
+});

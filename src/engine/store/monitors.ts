@@ -9,6 +9,8 @@ import type { Slots } from './slots.ts';
 /** A replica that is not ready, or failed, is tried again after this long, later ever less often. */
 const RETRY_MS = 1000;
 const RETRY_MS_MAX = 60_000;
+/** The levels retry this much after the snapshot: a restore begins with it. */
+const BEHIND_SNAPSHOT_MS = 50;
 /** Then it is said that a database does not become ready. */
 const READY_TIMEOUT_MS = 30_000;
 /** The wall clock is looked at this often at least: it may jump. */
@@ -45,14 +47,20 @@ export async function runMonitors(init: MonitorInit): Promise<void> {
     ...levels,
     ...(snapshotIntervalMs > 0 ? [{ level: SNAPSHOT_LEVEL, intervalMs: snapshotIntervalMs }] : []),
   ];
-  const monitors = wanted.map(({ intervalMs, level }) => {
+  for (const { intervalMs, level } of wanted) {
     const interval = new DurationValue(intervalMs);
     init.logger.log('info', 'starting compaction monitor', { level, interval });
-    return new LevelMonitor(init, level, intervalMs);
-  });
+  }
   // Where both are due the snapshot comes first: a restore begins with it.
-  const snapshots = monitors.splice(levels.length);
-  const loops = [...snapshots, ...monitors].map((monitor) => monitor.run());
+  const [snapshots] = wanted
+    .slice(levels.length)
+    .map(({ intervalMs, level }) => new LevelMonitor(init, level, intervalMs));
+  const monitors = levels.map(
+    ({ intervalMs, level }) => new LevelMonitor(init, level, intervalMs, snapshots),
+  );
+  const loops = [...(snapshots === undefined ? [] : [snapshots]), ...monitors].map((monitor) =>
+    monitor.run(),
+  );
   if (l0RetentionMs > 0) loops.push(runLevel0Retention(init));
   await Promise.all(loops);
 }
@@ -76,15 +84,23 @@ class LevelMonitor {
   readonly #init: MonitorInit;
   readonly #level: number;
   readonly #intervalMs: number;
+  /** The monitor that goes first. */
+  readonly #first: LevelMonitor | undefined;
   /** When each interval's replicas were last walked. */
   readonly #walked = new Map<number, number>();
   readonly #retries = new Map<ReplicaMaintenance, Retry>();
   #saidTimeout = false;
 
-  constructor(init: MonitorInit, level: number, intervalMs: number) {
+  constructor(init: MonitorInit, level: number, intervalMs: number, first?: LevelMonitor) {
     this.#init = init;
     this.#level = level;
     this.#intervalMs = intervalMs;
+    this.#first = first;
+  }
+
+  /** True if this monitor found the replica not to be ready, and is about to look again. */
+  awaits(replica: ReplicaMaintenance): boolean {
+    return this.#retries.get(replica)?.reason === 'not-ready';
   }
 
   async run(): Promise<void> {
@@ -123,7 +139,12 @@ class LevelMonitor {
       due.add(intervalMs);
       this.#walked.set(intervalMs, now);
     }
-    return replicas.filter((replica) => due.has(this.#intervalOf(replica)));
+    // Who is tried again within a moment anyway keeps the order of the levels.
+    const soon = this.#init.clock.monotonic() + RETRY_MS;
+    return replicas.filter((replica) => {
+      const retryAt = this.#retries.get(replica)?.due ?? Infinity;
+      return due.has(this.#intervalOf(replica)) && retryAt > soon;
+    });
   }
 
   #untilBoundary(): number {
@@ -166,6 +187,7 @@ class LevelMonitor {
 
   async #pass(replica: ReplicaMaintenance): Promise<PassResult> {
     const { clock, signal } = this.#init;
+    if (this.#first?.awaits(replica) === true) return 'not-ready';
     if (this.#level !== SNAPSHOT_LEVEL) return replica.compact(this.#level, signal);
     const intervalMs = this.#intervalOf(replica);
     const result = await replica.scheduledSnapshot((newest) => {
@@ -194,7 +216,8 @@ class LevelMonitor {
     const slower = result === 'failed' || now - since >= READY_TIMEOUT_MS;
     const last = goesOn?.delayMs ?? first / 2;
     const delayMs = slower ? Math.min(RETRY_MS_MAX, last * 2) : first;
-    this.#retries.set(replica, { since, due: now + delayMs, delayMs, reason: result });
+    const due = now + delayMs + (this.#level === SNAPSHOT_LEVEL ? 0 : BEHIND_SNAPSHOT_MS);
+    this.#retries.set(replica, { since, due, delayMs, reason: result });
   }
 
   /** Said once per level. */
