@@ -1,0 +1,251 @@
+/** The same faults for every store: each is ridden out by itself, or is an error that names its cause and may be tried again. */
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { type Clock, systemClock } from '../../src/lib/clock.ts';
+import { LitestreamError } from '../../src/lib/errors.ts';
+import { nodeFileSystem } from '../../src/lib/file-system.ts';
+import {
+  bytesSource,
+  openReplica,
+  readAll,
+  type ReplicaClient,
+  type ReplicaLocation,
+} from '../../src/storage/index.ts';
+import { fileKey, listAll, ltxLike } from '../../src/testing/index.ts';
+import { s3Location } from '../support/fake-s3/index.ts';
+import {
+  answers,
+  FaultProxy,
+  first,
+  startAzurite,
+  startFakeGcsServer,
+  startVersitygw,
+  startWsgidav,
+} from '../support/servers/index.ts';
+import { OssServer } from '../support/servers/oss-server.ts';
+import { natsLocation } from './nats-location.ts';
+
+/** Real waits are this much shorter, bounds of requests are not. */
+const HASTE = 50;
+const BOUND_MS_MIN = 25_000;
+const NOWHERE = 'no-such-host.invalid';
+const KEY = fileKey(0, 1);
+const BYTES = ltxLike(300_000);
+/** A part of the name of every file in every layout. */
+const FILE = /0000000000000001-0000000000000001\.ltx/;
+
+interface Store {
+  readonly proxy: FaultProxy;
+  readonly location: ReplicaLocation;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** Undefined where the server is not installed; the test is skipped then. */
+type StartStore = (t: TestContext) => Promise<Store | undefined>;
+
+async function startS3(t: TestContext): Promise<Store | undefined> {
+  const running = await startVersitygw(t);
+  if (running === undefined) return undefined;
+  const proxy = await FaultProxy.start(t, running.port);
+  return { proxy, location: s3Location({ ...running, endpoint: proxy.url }) };
+}
+
+async function startGs(t: TestContext): Promise<Store | undefined> {
+  const running = await startFakeGcsServer(t);
+  if (running === undefined) return undefined;
+  const { proxy, emulatorHost, bucket } = running;
+  const environment = { STORAGE_EMULATOR_HOST: emulatorHost };
+  return { proxy, location: { type: 'gs', bucket, path: 'p' }, environment };
+}
+
+async function startAbs(t: TestContext): Promise<Store | undefined> {
+  const running = await startAzurite(t);
+  if (running === undefined) return undefined;
+  const { port, accountName, accountKey, container } = running;
+  const proxy = await FaultProxy.start(t, port);
+  const endpoint = `${proxy.url}/${accountName}/`;
+  const login = { accountName, accountKey, sasToken: '' };
+  return { proxy, location: { type: 'abs', bucket: container, path: 'p', endpoint, ...login } };
+}
+
+async function startOss(t: TestContext): Promise<Store | undefined> {
+  const server = await OssServer.start(t);
+  return { proxy: server.proxy, location: ossLocation(server) };
+}
+
+function ossLocation(
+  place: Pick<OssServer, 'bucket' | 'region' | 'endpoint' | 'accessKeyId' | 'accessKeySecret'>,
+): ReplicaLocation {
+  const { bucket, region, endpoint, accessKeyId, accessKeySecret } = place;
+  const sizes = { partSizeBytes: undefined, concurrency: undefined };
+  const keys = { accessKeyId, secretAccessKey: accessKeySecret };
+  return { type: 'oss', bucket, path: 'p', region, endpoint, ...keys, ...sizes };
+}
+
+async function startWebdav(t: TestContext): Promise<Store | undefined> {
+  const dav = await startWsgidav(t);
+  if (dav === undefined) return undefined;
+  const { port, username, password } = dav;
+  const proxy = await FaultProxy.start(t, port);
+  return { proxy, location: { type: 'webdav', url: proxy.url, username, password, path: 'p' } };
+}
+
+interface Opened {
+  readonly client: ReplicaClient;
+  /** Milliseconds of the waits that were asked for. */
+  readonly waits: number[];
+}
+
+async function open(
+  t: TestContext,
+  location: ReplicaLocation,
+  environment: Store['environment'] = {},
+): Promise<Opened> {
+  const waits: number[] = [];
+  const clock: Clock = {
+    ...systemClock,
+    timer: (ms, callback) => {
+      if (ms >= BOUND_MS_MIN) return systemClock.timer(ms, callback);
+      waits.push(ms);
+      return systemClock.timer(ms / HASTE, callback);
+    },
+  };
+  const client = await openReplica(location, { clock, fileSystem: nodeFileSystem, environment });
+  t.after(() => client.close());
+  return { client, waits };
+}
+
+function faultTests(name: string, start: StartStore): void {
+  const run = (what: string, body: (store: Store, opened: Opened) => Promise<void>): void => {
+    test(`${name}: ${what}`, async (t) => {
+      const store = await start(t);
+      if (store === undefined) return;
+      await body(store, await open(t, store.location, store.environment));
+    });
+  };
+
+  run(
+    'BKD-06 a download that breaks off goes on, however it ends',
+    async ({ proxy }, { client }) => {
+      await client.write(KEY, bytesSource(BYTES));
+      for (const how of ['reset', 'end'] as const) {
+        const broken = first(2, { kind: 'cut', bytes: 100_000, how }, isDownload);
+        proxy.fault = broken;
+        assert.deepEqual(await readAll(client, { ...KEY, size: BYTES.length }), BYTES, how);
+      }
+      assert.ok(proxy.exchanges.filter(isDownload).length >= 6);
+    },
+  );
+
+  run('BKD-23 an upload that breaks off is made again', async ({ proxy }, { client }) => {
+    await client.write(fileKey(0, 2), bytesSource(BYTES));
+    proxy.fault = first(2, { kind: 'cut-upload', bytes: 100_000 }, ({ method }) =>
+      /P[UO]/.test(method),
+    );
+    await client.write(KEY, bytesSource(BYTES));
+    proxy.fault = undefined;
+    assert.deepEqual(await readAll(client, KEY), BYTES);
+    assert.equal((await listAll(client, 0)).length, 2);
+  });
+
+  run('BKD-23 429 with Retry-After is waited for', async ({ proxy }, { client, waits }) => {
+    await client.init();
+    const busy = (): void => {
+      waits.length = 0;
+      proxy.fault = answers(2, 429, { headers: { 'retry-after': '3' } });
+    };
+    const operations = [
+      () => client.write(KEY, bytesSource(BYTES)),
+      () => listAll(client, 0),
+      () => readAll(client, KEY),
+      () => client.delete([KEY]),
+    ];
+    for (const [at, operation] of operations.entries()) {
+      busy();
+      await operation();
+      const asked = waits.filter((ms) => ms >= 3000 && ms < BOUND_MS_MIN);
+      assert.ok(asked.length >= 1, `operation ${at}: ${waits.join(' ')}`);
+    }
+    assert.deepEqual(await listAll(client, 0), []);
+  });
+}
+
+function isDownload({ method, target }: { method: string; target: string }): boolean {
+  return method === 'GET' && FILE.test(decodeURIComponent(target));
+}
+
+faultTests('s3', startS3);
+faultTests('gs', startGs);
+faultTests('abs', startAbs);
+faultTests('oss', startOss);
+faultTests('webdav', startWebdav);
+
+/** Locations whose host nobody knows. */
+const LOST: readonly (readonly [string, ReplicaLocation, Readonly<Record<string, string>>?])[] = [
+  [
+    's3',
+    s3Location({
+      endpoint: `http://${NOWHERE}:9000`,
+      region: 'us-east-1',
+      accessKeyId: 'key',
+      secretAccessKey: 'secret',
+    }),
+  ],
+  ['gs', { type: 'gs', bucket: 'box', path: 'p' }, { STORAGE_EMULATOR_HOST: `${NOWHERE}:4443` }],
+  [
+    'abs',
+    {
+      type: 'abs',
+      bucket: 'box',
+      path: 'p',
+      endpoint: `http://${NOWHERE}/account`,
+      accountName: 'account',
+      accountKey: 'c2VjcmV0',
+      sasToken: '',
+    },
+  ],
+  [
+    'oss',
+    ossLocation({
+      bucket: 'box',
+      region: 'cn-hangzhou',
+      endpoint: `http://${NOWHERE}`,
+      accessKeyId: 'key',
+      accessKeySecret: 'secret',
+    }),
+  ],
+  [
+    'webdav',
+    { type: 'webdav', url: `http://${NOWHERE}/dav`, username: 'u', password: 'secret', path: 'p' },
+  ],
+  ['nats', natsLocation(`nats://${NOWHERE}:4222`, 'box')],
+  [
+    'sftp',
+    {
+      type: 'sftp',
+      host: `${NOWHERE}:22`,
+      user: 'u',
+      password: 'secret',
+      keyPath: '',
+      keyPassphrase: '',
+      hostKey: '',
+      path: '/p',
+      concurrentWrites: true,
+    },
+  ],
+];
+
+for (const [name, location, environment] of LOST) {
+  test(`${name}: a host that nobody knows is named, and may be known later`, async (t) => {
+    const { client } = await open(t, location, environment);
+    await assert.rejects(listAll(client, 0), (error) => {
+      assert.ok(error instanceof LitestreamError);
+      assert.equal(error.code, 'ERR_STORAGE_TEMPORARY', error.message);
+      assert.equal(error.retryable, true);
+      assert.match(error.message, /no-such-host\.invalid/);
+      assert.match(error.message, /no such host|ENOTFOUND|EAI_AGAIN|temporary failure/);
+      assert.ok(!error.message.includes('secret'));
+      return true;
+    });
+  });
+}
