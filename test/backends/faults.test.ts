@@ -13,17 +13,18 @@ import {
 } from '../../src/storage/index.ts';
 import { fileKey, listAll, ltxLike } from '../../src/testing/index.ts';
 import { s3Location } from '../support/fake-s3/index.ts';
-import {
-  answers,
-  FaultProxy,
-  first,
-  startAzurite,
-  startFakeGcsServer,
-  startVersitygw,
-  startWsgidav,
-} from '../support/servers/index.ts';
-import { OssServer } from '../support/servers/oss-server.ts';
+import { answers, first } from '../support/servers/index.ts';
 import { natsLocation } from './nats-location.ts';
+import {
+  ossLocation,
+  startAbs,
+  startGs,
+  startOss,
+  startS3,
+  startWebdav,
+  type StartStore,
+  type Store,
+} from './stores.ts';
 
 /** Real waits are this much shorter, bounds of requests are not. */
 const HASTE = 50;
@@ -33,62 +34,6 @@ const KEY = fileKey(0, 1);
 const BYTES = ltxLike(300_000);
 /** A part of the name of every file in every layout. */
 const FILE = /0000000000000001-0000000000000001\.ltx/;
-
-interface Store {
-  readonly proxy: FaultProxy;
-  readonly location: ReplicaLocation;
-  readonly environment?: Readonly<Record<string, string>>;
-}
-
-/** Undefined where the server is not installed; the test is skipped then. */
-type StartStore = (t: TestContext) => Promise<Store | undefined>;
-
-async function startS3(t: TestContext): Promise<Store | undefined> {
-  const running = await startVersitygw(t);
-  if (running === undefined) return undefined;
-  const proxy = await FaultProxy.start(t, running.port);
-  return { proxy, location: s3Location({ ...running, endpoint: proxy.url }) };
-}
-
-async function startGs(t: TestContext): Promise<Store | undefined> {
-  const running = await startFakeGcsServer(t);
-  if (running === undefined) return undefined;
-  const { proxy, emulatorHost, bucket } = running;
-  const environment = { STORAGE_EMULATOR_HOST: emulatorHost };
-  return { proxy, location: { type: 'gs', bucket, path: 'p' }, environment };
-}
-
-async function startAbs(t: TestContext): Promise<Store | undefined> {
-  const running = await startAzurite(t);
-  if (running === undefined) return undefined;
-  const { port, accountName, accountKey, container } = running;
-  const proxy = await FaultProxy.start(t, port);
-  const endpoint = `${proxy.url}/${accountName}/`;
-  const login = { accountName, accountKey, sasToken: '' };
-  return { proxy, location: { type: 'abs', bucket: container, path: 'p', endpoint, ...login } };
-}
-
-async function startOss(t: TestContext): Promise<Store | undefined> {
-  const server = await OssServer.start(t);
-  return { proxy: server.proxy, location: ossLocation(server) };
-}
-
-function ossLocation(
-  place: Pick<OssServer, 'bucket' | 'region' | 'endpoint' | 'accessKeyId' | 'accessKeySecret'>,
-): ReplicaLocation {
-  const { bucket, region, endpoint, accessKeyId, accessKeySecret } = place;
-  const sizes = { partSizeBytes: undefined, concurrency: undefined };
-  const keys = { accessKeyId, secretAccessKey: accessKeySecret };
-  return { type: 'oss', bucket, path: 'p', region, endpoint, ...keys, ...sizes };
-}
-
-async function startWebdav(t: TestContext): Promise<Store | undefined> {
-  const dav = await startWsgidav(t);
-  if (dav === undefined) return undefined;
-  const { port, username, password } = dav;
-  const proxy = await FaultProxy.start(t, port);
-  return { proxy, location: { type: 'webdav', url: proxy.url, username, password, path: 'p' } };
-}
 
 interface Opened {
   readonly client: ReplicaClient;
