@@ -11,14 +11,16 @@ import { join } from 'node:path';
 import {
   createKernel,
   EncodePool,
+  encodeAlone,
   LtxFileReader,
-  LtxFileWriter,
   readerBytes,
 } from '../src/codec/index.ts';
-import type { LtxFileWriterOptions, LtxPageWriter } from '../src/codec/index.ts';
+import type { LtxFileWriterOptions, PageSource } from '../src/codec/index.ts';
 import { toTxid } from '../src/formats/ltx/index.ts';
 import { present } from '../src/lib/assert.ts';
 import { systemClock } from '../src/lib/clock.ts';
+import { figure, isQuick, least } from './harness/figures.ts';
+import { cpuSeconds, hasSecondCore } from './harness/processes.ts';
 
 const megabytes = Number(process.argv[2] ?? 100);
 const parent = process.argv[3] ?? (fs.existsSync('/dev/shm') ? '/dev/shm' : tmpdir());
@@ -26,7 +28,7 @@ const folder = fs.mkdtempSync(join(parent, 'litestream-bench-'));
 const path = (name: string): string => join(folder, name);
 const pageSize = 4096;
 const commit = (megabytes * 1e6) >>> 12;
-const ROUNDS = 5;
+const ROUNDS = isQuick ? 4 : 5;
 
 /** Pages like those of a table: rows of words and numbers, one page in six random. Compresses by about a third. */
 function makePages(): void {
@@ -52,21 +54,26 @@ function makePages(): void {
   fs.closeSync(file);
 }
 
-async function encode(open: (options: LtxFileWriterOptions) => LtxPageWriter): Promise<void> {
+type Encode = (options: LtxFileWriterOptions, source: PageSource) => Promise<unknown>;
+
+async function encode(run: Encode): Promise<void> {
   const source = fs.openSync(path('source'), 'r');
   const target = fs.openSync(path('snapshot'), 'w');
   const [minTxid, maxTxid] = [toTxid(1), toTxid(1)];
   const none = { preApplyChecksum: 0n, walOffset: 0, walSize: 0, walSalt1: 0, walSalt2: 0 };
-  const writer = open({
-    header: { flags: 2, pageSize, commit, minTxid, maxTxid, timestampMs: 1, ...none, nodeId: 0n },
-    sink: (bytes, position) => void fs.writeSync(target, bytes, 0, bytes.length, position),
-  });
-  for (let pgno = 1; pgno <= commit; pgno++) {
-    if (writer.needsFlush) await writer.flush();
-    fs.readSync(source, writer.slot(), 0, pageSize, (pgno - 1) * pageSize);
-    writer.add(pgno);
-  }
-  await writer.finish();
+  await run(
+    {
+      header: { flags: 2, pageSize, commit, minTxid, maxTxid, timestampMs: 1, ...none, nodeId: 0n },
+      sink: (bytes, position) => void fs.writeSync(target, bytes, 0, bytes.length, position),
+    },
+    {
+      commit,
+      descriptor: () => source,
+      isInFile: () => true,
+      read: (first, count, bytes) =>
+        void fs.readSync(source, bytes, 0, count * pageSize, (first - 1) * pageSize),
+    },
+  );
   fs.closeSync(source);
   fs.closeSync(target);
 }
@@ -108,22 +115,29 @@ async function main(): Promise<void> {
   const pool = new EncodePool(systemClock);
   const variants: readonly (readonly [string, () => void | Promise<void>])[] = [
     ['lz4 -1 -B4', program('lz4', '-1', '-B4', '-qf', path('source'), path('lz4'))],
-    ['encode, one thread', () => encode((options) => new LtxFileWriter(options))],
-    ['encode, pool', () => encode((options) => pool.writer(options, commit))],
+    ['encode, one thread', () => encode((...args) => encodeAlone(...args, { clock: systemClock }))],
+    ['encode, pool', () => encode((...args) => pool.encode(...args))],
     ['lz4 -d', program('lz4', '-dqf', path('lz4'), path('unlz4'))],
     ['cp', program('cp', path('source'), path('copy'))],
     ['decode', decode],
   ];
   makePages();
   const times = new Map(variants.map(([name]) => [name, [] as number[]]));
+  const cpu = new Map<string, number>();
   for (let round = 0; round <= ROUNDS; round++) {
     for (const [name, run] of variants) {
       const start = performance.now();
+      const [own, others] = [process.cpuUsage(), cpuSeconds('self', 'children')];
       await run();
-      if (round > 0) times.get(name)?.push(performance.now() - start);
+      if (round === 0) continue;
+      times.get(name)?.push(performance.now() - start);
+      const { system, user } = process.cpuUsage(own);
+      const spent = (system + user) / 1e6 + cpuSeconds('self', 'children') - others;
+      cpu.set(name, (cpu.get(name) ?? 0) + spent);
     }
   }
   await pool.close();
+  checkData();
   const median = (name: string): number => {
     const sorted = (times.get(name) ?? []).toSorted((a, b) => a - b);
     return present(sorted[sorted.length >> 1], `times of ${name}`);
@@ -134,6 +148,27 @@ async function main(): Promise<void> {
     process.stdout.write(
       `${name.padEnd(20)}${median(name).toFixed(0).padStart(6)} ms  ${ratios.join('  ')}\n`,
     );
+  }
+  await figures(times, cpu);
+}
+
+/** Of one thread the processor time counts: other people's work does not change it much. */
+async function figures(
+  times: ReadonlyMap<string, readonly number[]>,
+  cpu: ReadonlyMap<string, number>,
+): Promise<void> {
+  const spent = (name: string): number => present(cpu.get(name), name);
+  const best = (name: string): number => least(present(times.get(name), name));
+  figure('P8', spent('encode, one thread') / spent('lz4 -1 -B4'));
+  const twoCores = await hasSecondCore();
+  figure('P9', twoCores ? best('encode, pool') / best('lz4 -1 -B4') : undefined);
+  figure('P10', spent('decode') / spent('lz4 -d'));
+}
+
+/** What was written has to be what was read. */
+function checkData(): void {
+  if (!fs.readFileSync(path('restored')).equals(fs.readFileSync(path('source')))) {
+    throw new Error('the restored file is another one');
   }
 }
 

@@ -3,9 +3,11 @@ import { Worker } from 'node:worker_threads';
 import { present } from '../lib/assert.ts';
 import type { Clock, TimerHandle } from '../lib/clock.ts';
 import { LitestreamError } from '../lib/errors.ts';
-import type { EncodeReply, EncodeRequest } from './encode-chunk.ts';
-import { LtxFileWriter, type LtxFileWriterOptions, type LtxPageWriter } from './ltx-file-writer.ts';
-import { ThreadedLtxWriter } from './threaded-ltx-writer.ts';
+import { encodeAlone } from './encode-alone.ts';
+import type { ChunkRequest, EncodeReply } from './encode-chunk.ts';
+import type { LtxFileWriterOptions, WrittenLtxFile } from './ltx-writer-types.ts';
+import type { PageSource } from './page-source.ts';
+import { ThreadedEncoder } from './threaded-encoder.ts';
 
 /** Beside this file, from sources and from the build alike. */
 const THREAD = new URL(
@@ -34,7 +36,7 @@ export interface EncodePoolOptions {
 }
 
 /**
- * Threads that compress pages of large files, for the whole process. They start with the first large file and end after
+ * Threads that read and compress the pages of large files, for the whole process. They start with the first large file and end after
  * 30 idle seconds. One file at a time has them; others are written on the calling thread, so that memory stays bounded.
  *
  * Spec: performance 7, 15.
@@ -45,7 +47,7 @@ export class EncodePool {
   readonly #smallestBytes: number;
   readonly #workers: Worker[] = [];
   readonly #pending = new Map<number, Pending>();
-  #user: ThreadedLtxWriter | undefined;
+  #used = false;
   #idle: TimerHandle | undefined;
   #nextId = 1;
   #nextWorker = 0;
@@ -62,25 +64,29 @@ export class EncodePool {
   }
 
   /**
-   * A writer for one file: with threads if the file is large and nobody else uses them, else without.
+   * Writes a file of every page of a source: on threads if the file is large and nobody else uses them, else on the calling thread.
+   * The bytes are the same. Once it returns or throws, the source is not read any more.
    *
-   * @param pageCount - about how many pages will be added
+   * @throws LitestreamError of the source or the sink, `ERR_IO` if a thread died, `ERR_ABORTED`
    */
-  writer(options: LtxFileWriterOptions, pageCount: number): LtxPageWriter {
-    const bytes = pageCount * options.header.pageSize;
-    const alone = this.#threads < 2 || this.#user !== undefined || bytes < this.#smallestBytes;
-    if (alone) return new LtxFileWriter(options);
-    const writer: ThreadedLtxWriter = new ThreadedLtxWriter(options, {
-      // One chunk being encoded and one waiting per thread, and the one that is being filled.
-      chunks: 2 * this.#threads + 1,
-      encode: (request) => this.#encode(request),
-      release: () => {
-        if (this.#user === writer) this.#user = undefined;
-        this.#rest();
-      },
-    });
-    this.#user = writer;
-    return writer;
+  async encode(
+    options: LtxFileWriterOptions,
+    source: PageSource,
+    signal?: AbortSignal,
+  ): Promise<WrittenLtxFile> {
+    const bytes = source.commit * options.header.pageSize;
+    const alone = this.#threads < 2 || this.#used || bytes < this.#smallestBytes;
+    if (alone) return encodeAlone(options, source, { clock: this.#clock, signal });
+    this.#used = true;
+    try {
+      // One chunk being encoded and one waiting per thread, and the one that is being written.
+      const chunks = 2 * this.#threads + 1;
+      const port = { chunks, encode: (request: ChunkRequest) => this.#encode(request) };
+      return await new ThreadedEncoder(options, source, port).run(signal);
+    } finally {
+      this.#used = false;
+      this.#rest();
+    }
   }
 
   /** Ends the threads; what they are doing fails. */
@@ -89,7 +95,7 @@ export class EncodePool {
     await Promise.all(this.#workers.splice(0).map((worker) => worker.terminate()));
   }
 
-  #encode(request: Omit<EncodeRequest, 'id'>): Promise<EncodeReply> {
+  #encode(request: ChunkRequest): Promise<EncodeReply> {
     this.#idle?.cancel();
     if (this.#workers.length < this.#threads) this.#start();
     const at = this.#nextWorker++ % this.#workers.length;

@@ -17,14 +17,8 @@ export {
   type Kernel,
   type KernelKind,
 } from '../kernels/index.ts';
-export {
-  LtxFileWriter,
-  writerArenaBytes,
-  writerBytes,
-  type LtxFileWriterOptions,
-  type LtxPageWriter,
-  type WrittenLtxFile,
-} from './ltx-file-writer.ts';
+export { LtxFileWriter, writerArenaBytes, writerBytes } from './ltx-file-writer.ts';
+export type { LtxFileWriterOptions, WrittenLtxFile } from './ltx-writer-types.ts';
 export {
   LtxFileReader,
   READER_PAGE_BYTES,
@@ -32,4 +26,6 @@ export {
   readerBytes,
   type LtxFileReaderOptions,
 } from './ltx-file-reader.ts';
+export { encodeAlone } from './encode-alone.ts';
 export { EncodePool, type EncodePoolOptions } from './encode-pool.ts';
+export type { EncodeTurns, PageSource } from './page-source.ts';

@@ -3,9 +3,6 @@ import {
   encodeHeader,
   encodeTrailer,
   FrameTable,
-  isSnapshot,
-  missingPage,
-  orderViolation,
   PAGE_HEADER_SIZE,
   PageIndex,
   putUvarint,
@@ -26,8 +23,9 @@ import {
   type Kernel,
 } from '../kernels/index.ts';
 import { assert } from '../lib/assert.ts';
-import { LitestreamError, type LitestreamErrorInit } from '../lib/errors.ts';
-import { lockPgno, MAX_PAGE_SIZE } from '../lib/page.ts';
+import { MAX_PAGE_SIZE } from '../lib/page.ts';
+import type { EncodedPart, LtxFileWriterOptions, WrittenLtxFile } from './ltx-writer-types.ts';
+import { encodeError, PageOrder } from './page-order.ts';
 
 /** Page header, size prefix. */
 const FRAME_HEADER = 10;
@@ -41,75 +39,6 @@ const WINDOW_BYTES = 256 * 1024;
 const CHUNK_BYTES = 256 * 1024;
 /** End marker, terminator of the index, index size, trailer and one varint triple: what must fit behind the last page. */
 const TAIL_BYTES = PAGE_HEADER_SIZE + 3 * UVARINT_MAX + 1 + INDEX_SIZE_SIZE + LTX_TRAILER_SIZE;
-
-/** Choices of an {@link LtxFileWriter}. */
-export interface LtxFileWriterOptions {
-  /** Validated by the constructor. */
-  readonly header: LtxHeader;
-  /**
-   * Receives the file's bytes in order; `position` is the offset of the first one. `bytes` is valid until the returned
-   * promise resolves.
-   */
-  readonly sink: (bytes: Uint8Array<ArrayBuffer>, position: number) => void | Promise<void>;
-  /** A kernel to work in. Without it one is borrowed until `finish` or `discard`. */
-  readonly kernel?: Kernel;
-  /**
-   * Where the writer's memory begins in the given kernel, a multiple of 64; `kernel.base` without it. It takes
-   * {@link writerBytes}.
-   */
-  readonly base?: number;
-  /** CRC stream of the given kernel that the writer uses, 0 without it. */
-  readonly stream?: number;
-  /** Bytes collected before `needsFlush` becomes true, 256 KiB without it. */
-  readonly chunkBytes?: number;
-  /** Adds the page index to the result. */
-  readonly keepIndex?: boolean;
-}
-
-/** A file that was written to its end. */
-export interface WrittenLtxFile {
-  readonly header: LtxHeader;
-  /** Bytes of the file. */
-  readonly size: number;
-  /** With bit 63 set. */
-  readonly fileChecksum: bigint;
-  readonly pageCount: number;
-  /** Only if it was asked for. */
-  readonly index?: PageIndex;
-}
-
-/** Frames of consecutive pages that were encoded elsewhere. */
-export interface EncodedPart {
-  /** All frames, one after the other. */
-  readonly frames: Uint8Array;
-  /** Size of each frame. */
-  readonly sizes: Uint32Array;
-  readonly pgnos: Uint32Array;
-  /** CRC register over headers, sizes and pages, seeded with 0. */
-  readonly state: bigint;
-  /** Bytes that went into `state`. */
-  readonly hashed: number;
-}
-
-/** What {@link LtxFileWriter} and the writers of an `EncodePool` have in common. */
-export interface LtxPageWriter {
-  /** Pages added so far. */
-  readonly pageCount: number;
-  /** True if a `flush` must come before the next `add`. */
-  readonly needsFlush: boolean;
-  /** Where the caller puts the next page; to be asked for again after each `add`. */
-  slot(): Uint8Array;
-  /** Takes the page in the slot. @throws LitestreamError `ERR_LTX_ENCODE` with the reference's texts. */
-  add(pgno: number): void;
-  flush(): Promise<void>;
-  finish(postApplyChecksum?: bigint): Promise<WrittenLtxFile>;
-  /** Gives up. Harmless after `finish`. Not while a call is pending. */
-  discard(): void;
-}
-
-function failed(text: string, details?: LitestreamErrorInit['details']): LitestreamError {
-  return new LitestreamError('ERR_LTX_ENCODE', text, details === undefined ? {} : { details });
-}
 
 /** Bytes that a writer takes of a given kernel, a multiple of 64. */
 export function writerBytes(chunkBytes: number = CHUNK_BYTES): number {
@@ -134,7 +63,7 @@ export function writerArenaBytes(chunkBytes: number = CHUNK_BYTES): number {
  *
  * Spec: formats 2.16, performance 7.
  */
-export class LtxFileWriter implements LtxPageWriter {
+export class LtxFileWriter {
   readonly #header: LtxHeader;
   readonly #sink: LtxFileWriterOptions['sink'];
   readonly #keepIndex: boolean;
@@ -142,8 +71,7 @@ export class LtxFileWriter implements LtxPageWriter {
   readonly #borrowed: boolean;
   readonly #job: EncodeJob = newEncodeJob();
   readonly #frames = new FrameTable();
-  readonly #snapshot: boolean;
-  readonly #lock: number;
+  readonly #order: PageOrder;
   readonly #stream: number;
   /** Address of the window; page slots are `pageSize` apart. */
   readonly #window: number;
@@ -156,8 +84,6 @@ export class LtxFileWriter implements LtxPageWriter {
   #pending = 0;
   /** Bytes given to the sink. */
   #written = 0;
-  #last = 0;
-  #state: 'page' | 'closed' = 'page';
 
   /** @throws LitestreamError `ERR_LTX_HEADER` for a broken rule of formats 2.3. */
   constructor(options: LtxFileWriterOptions) {
@@ -167,8 +93,7 @@ export class LtxFileWriter implements LtxPageWriter {
     this.#header = header;
     this.#sink = sink;
     this.#keepIndex = options.keepIndex ?? false;
-    this.#snapshot = isSnapshot(header);
-    this.#lock = lockPgno(pageSize);
+    this.#order = new PageOrder(header);
     this.#borrowed = kernel === undefined;
     this.#kernel = kernel ?? takeKernel(writerArenaBytes(chunkBytes));
     this.#chunkBytes = chunkBytes;
@@ -230,7 +155,7 @@ export class LtxFileWriter implements LtxPageWriter {
    */
   add(pgno: number, slot = 0): void {
     assert(!this.needsFlush, 'a due flush comes before the next page');
-    this.#checkPage(pgno);
+    this.#order.take(pgno, this.size);
     this.#list(0, pgno, slot);
     this.#encode(1);
   }
@@ -243,8 +168,8 @@ export class LtxFileWriter implements LtxPageWriter {
     assert(count <= this.#slots, 'a run fits in the window');
     let listed = 0;
     for (let slot = 0; slot < count; slot++) {
-      if (pgno + slot === this.#lock) continue;
-      this.#checkPage(pgno + slot);
+      if (pgno + slot === this.#order.lock) continue;
+      this.#order.take(pgno + slot, this.size);
       this.#list(listed++, pgno + slot, slot);
     }
     let done = 0;
@@ -266,7 +191,7 @@ export class LtxFileWriter implements LtxPageWriter {
     assert(!this.needsFlush, 'a due flush comes before the next page');
     const { pageSize } = this.#header;
     assert(size <= FRAME_HEADER + lz4Bound(pageSize), 'a frame is within the bound of its page');
-    this.#checkPage(pgno);
+    this.#order.take(pgno, this.size);
     const at = this.#output + this.#pending;
     this.#kernel.bytes.copyWithin(at, frame, frame + size);
     this.#kernel.crcUpdate(this.#stream, at, FRAME_HEADER);
@@ -277,20 +202,16 @@ export class LtxFileWriter implements LtxPageWriter {
 
   /** Checks page numbers ahead, for pages that come through {@link appendPart}. @throws as {@link add} */
   accept(pgno: number): void {
-    this.#checkPage(pgno);
+    this.#order.take(pgno, this.size);
   }
 
-  /** Adds frames that were encoded elsewhere, and flushes as needed. Their pages were accepted before. */
+  /** Adds frames that were encoded elsewhere; they go straight to the sink. Their pages were accepted before. */
   async appendPart(part: EncodedPart): Promise<void> {
-    this.#checkOpen();
+    this.#order.requireOpen();
     const { frames, sizes, pgnos } = part;
-    for (let at = 0; at < frames.length;) {
-      if (this.needsFlush) await this.flush();
-      const piece = frames.subarray(at, at + this.#chunkBytes - this.#pending);
-      this.#kernel.bytes.set(piece, this.#output + this.#pending);
-      this.#pending += piece.length;
-      at += piece.length;
-    }
+    await this.flush();
+    await this.#sink(frames, this.#written);
+    this.#written += frames.length;
     const before = this.#kernel.crcState(this.#stream);
     const after = this.#kernel.crcCombine(before, part.state, part.hashed);
     this.#kernel.crcReset(this.#stream, after);
@@ -315,9 +236,10 @@ export class LtxFileWriter implements LtxPageWriter {
    * @throws LitestreamError `ERR_LTX_ENCODE` with the reference's texts, or for an incomplete snapshot.
    */
   async finish(postApplyChecksum = 0n): Promise<WrittenLtxFile> {
-    this.#checkOpen();
-    this.#checkComplete();
+    this.#order.requireOpen();
+    this.#order.requireComplete(this.size);
     this.#append(new Uint8Array(PAGE_HEADER_SIZE));
+    if (this.needsFlush) await this.flush();
     await this.#writeIndex();
     const trailer = encodeTrailer({ postApplyChecksum, fileChecksum: 0n });
     this.#append(trailer.subarray(0, 8));
@@ -326,7 +248,7 @@ export class LtxFileWriter implements LtxPageWriter {
     validateTrailer(this.#header, { postApplyChecksum, fileChecksum }, at, 'ERR_LTX_ENCODE');
     // As in the reference: a file without pages cannot be written without database checksums.
     if (this.#header.commit === 0 && postApplyChecksum !== EMPTY_CHECKSUM) {
-      throw failed('post-apply checksum must be empty for zero-length database');
+      throw encodeError('post-apply checksum must be empty for zero-length database');
     }
     this.#append(encodeTrailer({ postApplyChecksum, fileChecksum }).subarray(8), false);
     await this.flush();
@@ -342,8 +264,8 @@ export class LtxFileWriter implements LtxPageWriter {
 
   /** Ends the writer and gives a borrowed kernel back. Not while a call is pending. Harmless when called again. */
   discard(): void {
-    if (this.#state === 'closed') return;
-    this.#state = 'closed';
+    if (!this.#order.isOpen) return;
+    this.#order.close();
     if (this.#borrowed) giveKernel(this.#kernel);
   }
 
@@ -361,21 +283,23 @@ export class LtxFileWriter implements LtxPageWriter {
     const frames = this.#frames;
     let offset = LTX_HEADER_SIZE;
     let length = 1;
+    let hashed = this.#output + this.#pending;
     for (let position = 0; position < frames.length; position++) {
-      if (this.needsFlush) await this.flush();
-      const start = this.#output + this.#pending;
       const size = frames.sizeAt(position);
+      const start = this.#output + this.#pending;
       let at = putUvarint(bytes, start, frames.pgnoAt(position));
       at = putUvarint(bytes, at, offset);
       at = putUvarint(bytes, at, size);
-      this.#kernel.crcUpdate(this.#stream, start, at - start);
       this.#pending += at - start;
       length += at - start;
       offset += size;
+      if (!this.needsFlush && position + 1 < frames.length) continue;
+      this.#kernel.crcUpdate(this.#stream, hashed, at - hashed);
+      if (this.needsFlush) await this.flush();
+      hashed = this.#output + this.#pending;
     }
     const end = new Uint8Array(1 + INDEX_SIZE_SIZE);
     new DataView(end.buffer).setBigUint64(1, BigInt(length));
-    if (this.needsFlush) await this.flush();
     this.#append(end);
   }
 
@@ -402,43 +326,5 @@ export class LtxFileWriter implements LtxPageWriter {
     }
     this.#pending += job.bytes;
     return job.pages;
-  }
-
-  #checkOpen(): void {
-    if (this.#state === 'closed') throw failed('ltx encoder closed');
-  }
-
-  /** Checks one page against the pages before it and makes it the last one. */
-  #checkPage(pgno: number): void {
-    this.#checkOpen();
-    const last = this.#last;
-    const follows = this.#snapshot ? pgno === last + 1 : pgno > last;
-    if (!follows || pgno > this.#header.commit || pgno === this.#lock) this.#explain(last, pgno);
-    this.#last = pgno;
-  }
-
-  /** The unusual cases: the successor of the lock page, or an error in the reference's words. */
-  #explain(last: number, pgno: number): void {
-    const { commit } = this.#header;
-    const details = { field: 'page number', offset: this.size, found: pgno };
-    if (pgno > commit) {
-      throw failed(`page number ${pgno} out-of-bounds for commit size ${commit}`, details);
-    }
-    if (pgno === 0) throw failed('page number required', details);
-    const text = orderViolation(this.#header, last, pgno);
-    if (text !== undefined) throw failed(text, details);
-  }
-
-  /** Not in the reference, which fails only when such a snapshot is restored. */
-  #checkComplete(): void {
-    const expected = missingPage(this.#header, this.#last);
-    if (expected === undefined) return;
-    const { commit } = this.#header;
-    throw failed(`incomplete snapshot: page ${expected} is missing, commit size ${commit}`, {
-      field: 'page number',
-      offset: this.size,
-      expected,
-      found: 'end of pages',
-    });
   }
 }

@@ -1,10 +1,10 @@
 import { Worker } from 'node:worker_threads';
 import { type Clock, throwIfAborted } from '../lib/clock.ts';
+import { closeDirect, openDirect } from '../lib/direct-file.ts';
 import { LitestreamError, wrapError } from '../lib/errors.ts';
 import type { OpenFile } from '../lib/file-system.ts';
 import type { PageOwners } from './page-owners.ts';
 import type { PlannedRun, RunApplier, RunState } from './run.ts';
-import { closeDirect, openDirect } from './page-output.ts';
 import {
   CONTROL_NEXT,
   CONTROL_STOP,

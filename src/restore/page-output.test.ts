@@ -3,8 +3,9 @@ import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { closeDirect, DIRECT_ALIGNMENT, openDirect } from '../lib/direct-file.ts';
 import { isLitestreamError } from '../lib/errors.ts';
-import { closeDirect, DIRECT_ALIGNMENT, openDirect, PageOutput } from './page-output.ts';
+import { PageOutput } from './page-output.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'page-output-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -179,8 +179,10 @@ class FaultyFile implements OpenFile {
     return this.#owner.run(label, this.#path, () => this.#inner.read(label, target, position));
   }
 
-  write(label: string, bytes: Uint8Array, position: number): Promise<void> {
-    return this.#owner.run(label, this.#path, () => this.#inner.write(label, bytes, position));
+  write(label: string, bytes: Uint8Array, position: number, hint?: 'direct'): Promise<void> {
+    return this.#owner.run(label, this.#path, () =>
+      this.#inner.write(label, bytes, position, hint),
+    );
   }
 
   sync(label: string): Promise<void> {

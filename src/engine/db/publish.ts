@@ -1,8 +1,8 @@
 import {
+  encodeAlone,
   LtxFileWriter,
   type EncodePool,
   type LtxFileWriterOptions,
-  type LtxPageWriter,
   type WrittenLtxFile,
 } from '../../codec/index.ts';
 import { LTX_NO_CHECKSUM, type LtxHeader, type Txid } from '../../formats/ltx/index.ts';
@@ -90,30 +90,23 @@ async function encode(
   options: PublishOptions,
 ): Promise<WrittenLtxFile> {
   const early = new EarlySync(file, 'l0:sync-early');
-  const writer = makeWriter(transaction, options, {
+  const target: LtxFileWriterOptions = {
     header: headerOf(transaction, options),
     async sink(bytes, position) {
       await file.write('l0:write', bytes, position);
       early.note(bytes.length);
     },
-  });
+  };
+  const { clock, pool, signal } = options;
+  const { pages } = transaction;
   try {
-    const { clock, signal } = options;
-    let turn = clock.monotonic();
-    for (let pgno = transaction.next(0); pgno !== 0; pgno = transaction.next(pgno)) {
-      transaction.read(pgno, writer.slot());
-      writer.add(pgno);
-      if (writer.needsFlush) await flush(writer);
-      else if ((writer.pageCount & 63) !== 0 || clock.monotonic() - turn < TURN_MS) continue;
-      else await yieldToLoop();
-      throwIfAborted(signal);
-      turn = clock.monotonic();
-    }
-    const written = await writer.finish();
+    let written: WrittenLtxFile;
+    if (pages === undefined) written = await encodeIncrement(transaction, target, options);
+    else if (pool === undefined) written = await encodeAlone(target, pages, { clock, signal });
+    else written = await pool.encode(target, pages, signal);
     await early.settle();
     return written;
   } catch (error) {
-    writer.discard();
     // The caller closes the file.
     await early.settle().catch(() => undefined);
     throw error;
@@ -121,17 +114,28 @@ async function encode(
 }
 
 /** Increments are small, or else made of what the application writes in a moment: threads would come too late. */
-function makeWriter(
-  { commit, full }: Transaction,
-  { pool }: PublishOptions,
-  init: LtxFileWriterOptions,
-): LtxPageWriter {
-  if (pool === undefined || full === undefined) return new LtxFileWriter(init);
-  return pool.writer(init, commit);
-}
-
-async function flush(writer: LtxPageWriter): Promise<void> {
-  while (writer.needsFlush) await writer.flush();
+async function encodeIncrement(
+  transaction: Transaction,
+  target: LtxFileWriterOptions,
+  { clock, signal }: PublishOptions,
+): Promise<WrittenLtxFile> {
+  const writer = new LtxFileWriter(target);
+  try {
+    let turn = clock.monotonic();
+    for (let pgno = transaction.next(0); pgno !== 0; pgno = transaction.next(pgno)) {
+      transaction.read(pgno, writer.slot());
+      writer.add(pgno);
+      if (writer.needsFlush) await writer.flush();
+      else if ((writer.pageCount & 63) !== 0 || clock.monotonic() - turn < TURN_MS) continue;
+      else await yieldToLoop();
+      throwIfAborted(signal);
+      turn = clock.monotonic();
+    }
+    return await writer.finish();
+  } catch (error) {
+    writer.discard();
+    throw error;
+  }
 }
 
 function stagingError(stage: string, path: string, error: unknown): Error {

@@ -253,11 +253,10 @@ export class CaptureSession {
       at === undefined
         ? { offset, size: 0, salt1: 0, salt2: 0 }
         : { offset, size: at.offset - offset, salt1: at.salt1, salt2: at.salt2 };
-    const readPage = (pgno: number, target: Uint8Array): void => this.live.readPage(pgno, target);
     const transaction = fullTransaction({
       batch: this.#batch,
       reader,
-      readPage,
+      file: this.live,
       commit,
       range,
       reason,
@@ -292,7 +291,7 @@ export class CaptureSession {
     return fullTransaction({
       batch: whole ? batch : new PageBatch(live.pageSize),
       reader,
-      readPage,
+      file: live,
       commit,
       range: lastFrame(at, this.capture.frameSize),
       reason: { reason: '', level: 'info' },

@@ -21,6 +21,8 @@ function readPage(_pgno: number, target: Uint8Array): void {
   target.fill(FROM_FILE);
 }
 
+const FILE = { readPage, descriptor: () => -1 };
+
 function batchOf(pgnos: Iterable<number>): PageBatch {
   const batch = new PageBatch(PAGE);
   let frame = 0;
@@ -133,7 +135,14 @@ test('a gathered increment needs the WAL no more', () => {
 
 function fullOf(pgnos: Iterable<number>, commit: number): Transaction {
   const reason = { reason: 'why', level: 'warn' } as const;
-  return fullTransaction({ batch: batchOf(pgnos), reader, readPage, commit, range: RANGE, reason });
+  return fullTransaction({
+    batch: batchOf(pgnos),
+    reader,
+    file: FILE,
+    commit,
+    range: RANGE,
+    reason,
+  });
 }
 
 test('a full transaction holds every page, from the WAL where it is there', () => {

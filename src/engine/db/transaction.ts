@@ -1,3 +1,4 @@
+import type { PageSource } from '../../codec/index.ts';
 import { lockPgno } from '../../lib/page.ts';
 import type { FrameReader, PageBatch } from './page-batch.ts';
 
@@ -25,6 +26,8 @@ export interface Transaction {
   next(pgno: number): number;
   /** Puts the page's image into `target`. */
   read(pgno: number, target: Uint8Array): void;
+  /** All pages of the database at once; undefined for an increment. */
+  readonly pages: PageSource | undefined;
   /** Bytes of memory that {@link gather} would need on top of what is in memory; Infinity if it cannot be done. */
   readonly gatherBytes: number;
   /** Copies what is still in the WAL to memory. False if that is impossible (a full transaction). */
@@ -43,6 +46,14 @@ export interface FullReason {
 
 /** Reads a page from the database file. */
 export type ReadPage = (pgno: number, target: Uint8Array) => void;
+
+/** The database file, for reading. */
+export interface DatabasePages {
+  /** Reads as many adjacent pages as `target` holds. */
+  readPage(pgno: number, target: Uint8Array): void;
+  /** @throws once the file is closed */
+  descriptor(): number;
+}
 
 export interface IncrementInit {
   readonly batch: PageBatch;
@@ -65,6 +76,7 @@ export function increment(init: IncrementInit): Transaction {
   let at = 0;
   const transaction: Transaction = {
     full: undefined,
+    pages: undefined,
     commit,
     range: init.range,
     get gatherBytes() {
@@ -95,7 +107,7 @@ export interface FullInit {
   /** Newest committed version of every page that is in the WAL. */
   readonly batch: PageBatch;
   readonly reader: FrameReader;
-  readonly readPage: ReadPage;
+  readonly file: DatabasePages;
   readonly commit: number;
   readonly range: WalRange;
   readonly reason: FullReason;
@@ -103,10 +115,11 @@ export interface FullInit {
 
 /** Every page of the database: from the WAL if it is there, else from the database file. */
 export function fullTransaction(init: FullInit): Transaction {
-  const { batch, reader, commit } = init;
+  const { batch, reader, commit, file } = init;
   const lock = lockPgno(batch.pageSize);
   return {
     full: init.reason,
+    pages: pagesOf(init),
     commit,
     range: init.range,
     gatherBytes: Infinity,
@@ -116,8 +129,31 @@ export function fullTransaction(init: FullInit): Transaction {
     },
     read(pgno, target) {
       if (batch.has(pgno)) batch.read(pgno, target, reader);
-      else init.readPage(pgno, target);
+      else file.readPage(pgno, target);
     },
     gather: () => false,
+  };
+}
+
+function pagesOf({ batch, reader, commit, file }: FullInit): PageSource {
+  const { pageSize } = batch;
+  const lock = lockPgno(pageSize);
+  return {
+    commit,
+    descriptor: () => file.descriptor(),
+    isInFile: (pgno) => !batch.has(pgno),
+    read(first, count, target) {
+      const part = (from: number, to: number): Uint8Array =>
+        target.subarray(from * pageSize, to * pageSize);
+      let from = 0;
+      for (let at = 0; at <= count; at++) {
+        const captured = batch.has(first + at);
+        // The file may end before the lock page, and need not hold what is captured.
+        if (at < count && !captured && first + at !== lock) continue;
+        if (at > from) file.readPage(first + from, part(from, at));
+        if (at < count && captured) batch.read(first + at, part(at, at + 1), reader);
+        from = at + 1;
+      }
+    },
   };
 }

@@ -171,6 +171,41 @@ describe('file provider', () => {
       assert.ok(!fileSystem.calls.includes('file:copy'));
     });
 
+    it('copies a large local source piece by piece', async () => {
+      const bytes = Buffer.alloc(64 * 1024 * 1024 + 70_001);
+      for (const [at, byte] of ltxLike(90_000).entries()) {
+        bytes.fill(byte, at * 746, (at + 1) * 746);
+      }
+      bytes.set(ltxLike(100));
+      const source = await localSource(bytes);
+      await open().write(KEY, { ...source, stream: () => assert.fail('not streamed') });
+      assert.ok((await readFile(target)).equals(bytes));
+      const fileSystem = new FaultyFileSystem(nodeFileSystem);
+      for (const [label, nth] of [
+        ['file:open-source', 1],
+        ['file:read-source', 2],
+        ['file:write', 2],
+        ['file:sync-early', 1],
+      ] as const) {
+        fileSystem.fail('EIO', { label, nth });
+        await assert.rejects(open(fileSystem).write(KEY, source), /input\/output error/, label);
+        assert.deepEqual(await filesBelow(root), [NAME]);
+        fileSystem.reset();
+      }
+      const stop = new AbortController();
+      const stopping = {
+        ...source,
+        get path() {
+          stop.abort();
+          return source.path;
+        },
+      };
+      await assert.rejects(open().write(KEY, stopping, { signal: stop.signal }), {
+        code: 'ERR_ABORTED',
+      });
+      assert.deepEqual(await filesBelow(root), [NAME]);
+    });
+
     it("tells of a vanished local source in the source's words", async () => {
       const source = await localSource(ltxLike(3000));
       await rm(join(folder, 'source'));

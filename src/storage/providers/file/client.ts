@@ -17,19 +17,15 @@ import type {
   ReplicaOwnership,
   WriteSource,
 } from '../../contract.ts';
-import { headerTimestamp, LTX_HEADER_SIZE } from '../../header-time.ts';
 import { joinPath, layoutFor } from '../../layouts.ts';
-import { abortable, mapOrdered } from '../../streams.ts';
-import { BufferedWriter } from './buffered-writer.ts';
+import { mapOrdered } from '../../streams.ts';
 import { onDisk, storageError } from './errors.ts';
 import { type ExactTimes, exactTimes } from './exact-times.ts';
+import { completeFile, fillFile } from './temporary-file.ts';
 
 const LAYOUT = layoutFor('file');
 const READ_CHUNK_SIZE = 512 * 1024;
 const PARALLEL_STATS = 32;
-/** Larger sources are streamed: a copy in the kernel cannot be stopped half way. */
-const KERNEL_COPY_MAX = 64 * 1024 * 1024;
-const FILE_MODE = 0o600;
 /** Folders below each other in a listing of objects. */
 const FOLDER_DEPTH_MAX = 4;
 
@@ -288,8 +284,8 @@ export class FileReplicaClient implements ReplicaClient {
     await this.#ensureDirectory(directory, ownership.directory);
     let createdAt: number;
     try {
-      const file = await this.#fill(temporary, source, signal);
-      createdAt = await complete(file, temporary, { size: source.size, owner: ownership.file });
+      const file = await fillFile(this.#fs, temporary, { source, signal });
+      createdAt = await completeFile(file, temporary, { size: source.size, owner: ownership.file });
       throwIfAborted(signal);
       if (ifAbsent === true) await this.#publishNew(temporary, path);
       else await onDisk(this.#fs.rename('file:rename', temporary, path));
@@ -303,33 +299,6 @@ export class FileReplicaClient implements ReplicaClient {
     }
     await onDisk(this.#fs.syncDirectory('file:sync-directory', directory));
     return createdAt;
-  }
-
-  /** Brings the source's bytes into the temporary file. @returns that file, open. */
-  async #fill(
-    temporary: string,
-    source: WriteSource,
-    signal: AbortSignal | undefined,
-  ): Promise<OpenFile> {
-    if (source.path !== undefined && source.size <= KERNEL_COPY_MAX) {
-      try {
-        await this.#fs.copy('file:copy', source.path, temporary);
-        return await onDisk(this.#fs.open('file:reopen', temporary, 'write'));
-      } catch (error) {
-        // The folder exists, so it is the source that is gone. Its stream knows why.
-        if (osErrorCode(error) !== 'ENOENT') throw storageError(error);
-      }
-    }
-    const file = await onDisk(this.#fs.open('file:create', temporary, 'create', FILE_MODE));
-    try {
-      const writer = new BufferedWriter(file, 'file:write', source.size);
-      for await (const chunk of abortable(source.stream(signal), signal)) await writer.write(chunk);
-      await writer.end();
-      return file;
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
   }
 
   /** Folders that have to be created for this one, itself first. Fails if something else stands in their place. */
@@ -366,32 +335,5 @@ export class FileReplicaClient implements ReplicaClient {
       await onDisk(this.#fs.syncDirectory('file:sync-parent', dirname(path)));
     }
     this.#durable.add(directory);
-  }
-}
-
-/** Checks a temporary file, gives it time and owner, makes it durable and closes it. @returns the header's time. */
-async function complete(
-  file: OpenFile,
-  path: string,
-  { size, owner }: { readonly size: number; readonly owner: Ownership | undefined },
-): Promise<number> {
-  try {
-    const header = new Uint8Array(LTX_HEADER_SIZE);
-    const count = await onDisk(file.read('file:read-header', header, 0));
-    const createdAt = headerTimestamp(header.subarray(0, count));
-    const stat = await onDisk(file.stat('file:write-stat'));
-    if (stat.size !== size) {
-      const details = { path, field: 'size', expected: size, found: stat.size };
-      const message = `write ${path}: source has ${stat.size} bytes, expected ${size}`;
-      throw new LitestreamError('ERR_STORAGE', message, { details });
-    }
-    const { uid, gid } = stat;
-    await onDisk(file.setOwner('file:set-owner', owner ?? { mode: FILE_MODE, uid, gid }));
-    await onDisk(file.setTimes('file:set-times', createdAt));
-    // After the times, so that no crash leaves the file with another creation time.
-    await onDisk(file.sync('file:sync'));
-    return createdAt;
-  } finally {
-    await onDisk(file.close());
   }
 }
