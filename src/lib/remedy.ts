@@ -14,6 +14,8 @@ const BY_CODE: Readonly<Record<string, string>> = {
   ERR_DB_INVALID: 'check the path: the file is no SQLite database, or it is encrypted',
   ERR_DB_READONLY:
     'give litestream write access to the database, its -wal and -shm files, and their folder: SQLite needs it even to read in WAL mode',
+  ERR_LTX_CORRUPTED:
+    'a damaged file in a replica: restore -around-damage does without it if other files give the same state; verify says what is lost',
   ERR_STORAGE_DENIED: 'check the credentials and what they permit',
 };
 

@@ -1,6 +1,7 @@
 import { isLitestreamError } from '../lib/errors.ts';
 import type { CallOptions, ReplicaClient } from '../storage/index.ts';
 import { ReplicaCatalog } from './catalog.ts';
+import type { DamagedFiles } from './damaged-files.ts';
 import { findLegacyPlan, type LegacyListing, type LegacyPlan, planLegacy } from './legacy-plan.ts';
 import {
   choosePlan,
@@ -32,6 +33,8 @@ export interface PlanOptions extends CallOptions {
   readonly catalog?: ReplicaCatalog | undefined;
   /** False: times of files in the midst of a plan are not asked for where that costs requests. Default true. */
   readonly exact?: boolean | undefined;
+  /** Files that are not to be planned with. */
+  readonly damaged?: DamagedFiles | undefined;
 }
 
 /** True if the replica holds no backup of either layout: complete listings succeeded and held nothing. */
@@ -87,7 +90,7 @@ async function planFrom(
   catalog: ReplicaCatalog,
   client: ReplicaClient,
   target: RestoreTarget,
-  { signal, exact = true }: PlanOptions,
+  { damaged, signal, exact = true }: PlanOptions,
 ): Promise<RestorePlan> {
   const { txid, timestampMs } = target;
   const listing = await catalog.levels();
@@ -100,7 +103,8 @@ async function planFrom(
     // A compaction between two listings looks like a gap: its output is missed, its inputs are gone. From the lowest level
     // up nothing can be missed, because the output exists before its inputs are deleted.
     const accurateTimes = timestampMs !== undefined;
-    return choosePlan(await listAll(client, { accurateTimes, signal, parallel: 1 }), target);
+    const second = await listAll(client, { accurateTimes, signal, parallel: 1 });
+    return choosePlan(damaged?.without(second) ?? second, target);
   }
 }
 
@@ -127,9 +131,10 @@ export async function planRestore(
 function catalogFor(
   client: ReplicaClient,
   { timestampMs }: RestoreTarget,
-  { catalog, signal }: PlanOptions,
+  { catalog, damaged, signal }: PlanOptions,
 ): ReplicaCatalog {
-  return catalog ?? new ReplicaCatalog(client, { timed: timestampMs !== undefined, signal });
+  const timed = timestampMs !== undefined;
+  return catalog ?? new ReplicaCatalog(client, { timed, damaged, signal });
 }
 
 /** The newest state before a time. A plan that cannot be carried out leaves the field to the other layout. */

@@ -6,6 +6,7 @@ import {
   mapOrdered,
   type ReplicaClient,
 } from '../storage/index.ts';
+import type { DamagedFiles } from './damaged-files.ts';
 import { type LegacyListing, listLegacy } from './legacy-plan.ts';
 import { listAll, type Listing, LISTINGS_AT_ONCE } from './plan.ts';
 
@@ -14,6 +15,8 @@ const TIMES_AT_ONCE = 50;
 export interface CatalogOptions extends CallOptions {
   /** True if exact creation times are going to matter. */
   readonly timed: boolean;
+  /** Files that are not to be planned with. */
+  readonly damaged?: DamagedFiles | undefined;
 }
 
 /**
@@ -40,13 +43,18 @@ export class ReplicaCatalog {
 
   /** Every level's files. Their times are exact only if that costs nothing. */
   levels(): Promise<Listing> {
-    const { timed, signal } = this.#options;
-    this.#levels ??= listAll(this.#client, {
+    this.#levels ??= this.#list();
+    return this.#levels;
+  }
+
+  async #list(): Promise<Listing> {
+    const { damaged, timed, signal } = this.#options;
+    const listing = await listAll(this.#client, {
       accurateTimes: timed && !this.#timesCost,
       signal,
       parallel: LISTINGS_AT_ONCE,
     });
-    return this.#levels;
+    return damaged?.without(listing) ?? listing;
   }
 
   legacy(): Promise<LegacyListing> {

@@ -6,7 +6,8 @@ import type { FileStat, FileSystem, OpenFile } from '../lib/file-system.ts';
 import type { CallOptions, FileInfo, ReplicaClient } from '../storage/index.ts';
 import type { Logger } from '../telemetry/index.ts';
 import { applyFiles } from './apply.ts';
-import { fileName } from './damage.ts';
+import { fileName, isDamage } from './damage.ts';
+import { DamagedFiles } from './damaged-files.ts';
 import { checkOutputPath, sidecarPaths } from './output.ts';
 import { type Backup, chooseBackup, planRestore } from './backups.ts';
 import type { ReplicaCatalog } from './catalog.ts';
@@ -46,6 +47,8 @@ export interface RestoreOptions extends CallOptions {
    * going to be written from outside ever looks for a WAL. Default false: bit for bit what was replicated.
    */
   readonly rollbackMode?: boolean;
+  /** Do without damaged files if the others give the same state, and warn; default false: damage is an error. */
+  readonly aroundDamage?: boolean;
   readonly onProgress?: (progress: RestoreProgress) => void;
 }
 
@@ -94,6 +97,7 @@ class Restore {
   #catalog: ReplicaCatalog | undefined;
   /** True: the next plan is made from exact times only. */
   #exact: boolean;
+  readonly #damaged = new DamagedFiles();
 
   constructor(options: RestoreOptions) {
     this.#options = options;
@@ -148,7 +152,12 @@ class Restore {
 
   async #plan(): Promise<Backup> {
     const { client, target, rollbackMode = false, logger } = this.#options;
-    const options = { signal: this.#signal, catalog: this.#catalog, exact: this.#exact };
+    const options = {
+      signal: this.#signal,
+      catalog: this.#catalog,
+      damaged: this.#damaged,
+      exact: this.#exact,
+    };
     // A second plan is made because what was known has turned out to be old.
     this.#catalog = undefined;
     // A follower goes on with LTX files, so it has to begin with them.
@@ -181,15 +190,47 @@ class Restore {
       try {
         return [backup, await this.#apply(output, backup)];
       } catch (error) {
-        const isLate = isLitestreamError(error, 'ERR_TX_NOT_AVAILABLE') && !this.#exact;
-        if (!(isGone(error) || isLate) || attempt === REPLANS) throw error;
-        const reason = isLate ? 'a planned file is too new' : 'a planned file is gone';
-        logger.log('warn', `${reason}, planning again`, { attempt: attempt + 1 });
-        if (isLate) this.#exact = true;
+        const reason = this.#reasonToPlanAgain(error, backup, attempt);
+        if (reason === undefined) throw error;
+        logger.log('warn', `${reason}, planning again`, {
+          attempt: attempt + 1,
+          ...(isDamage(error) ? { error } : {}),
+        });
         await output.truncate('restore:truncate', 0);
-        backup = await this.#plan();
+        backup = await this.#planAgain();
       }
     }
+  }
+
+  #reasonToPlanAgain(error: unknown, backup: Backup, attempt: number): string | undefined {
+    if (backup.kind === 'ltx' && isDamage(error)) {
+      if (this.#options.aroundDamage !== true) return undefined;
+      // Whether the file was needed at all is known for sure only with exact times.
+      const isNew = !this.#exact || this.#damaged.note(error, backup.plan);
+      this.#exact = true;
+      return isNew ? 'a planned file is damaged' : undefined;
+    }
+    if (attempt >= REPLANS) return undefined;
+    if (isGone(error)) return 'a planned file is gone';
+    if (!isLitestreamError(error, 'ERR_TX_NOT_AVAILABLE') || this.#exact) return undefined;
+    this.#exact = true;
+    return 'a planned file is too new';
+  }
+
+  /** Another plan. If there is none without the damaged files, or only one to an older state, their damage is the error. */
+  async #planAgain(): Promise<Backup> {
+    let backup: Backup;
+    try {
+      backup = await this.#plan();
+    } catch (error) {
+      if (isLitestreamError(error, 'ERR_ABORTED')) throw error;
+      throw this.#damaged.error ?? error;
+    }
+    const { error } = this.#damaged;
+    if (error === undefined) return backup;
+    if (backup.kind !== 'ltx') throw error;
+    this.#damaged.check(backup.plan);
+    return backup;
   }
 
   async #apply(output: OpenFile, backup: Backup): Promise<number> {

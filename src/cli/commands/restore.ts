@@ -60,6 +60,7 @@ const flags = {
   'if-db-not-exists': boolFlag('do nothing, and succeed, if the output exists'),
   'if-replica-exists': boolFlag('do nothing, and succeed, if there is no backup'),
   'dry-run': boolFlag('print what would be fetched, write nothing'),
+  'around-damage': boolFlag('do without damaged files if the others give the same state'),
   force: boolFlag('replace an existing output'),
   overwrite: boolFlag('the same as -force'),
   json: boolFlag('print a JSON summary'),
@@ -256,6 +257,7 @@ async function restore(job: Job): Promise<void> {
       force,
       parallelism: Math.max(1, values.parallelism),
       integrityCheck,
+      aroundDamage: values['around-damage'],
       onProgress: progress.update,
     });
     progress.clear();
