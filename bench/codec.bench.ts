@@ -124,6 +124,7 @@ async function main(): Promise<void> {
   makePages();
   const times = new Map(variants.map(([name]) => [name, [] as number[]]));
   const cpu = new Map<string, number>();
+  const coresBefore = await hasSecondCore();
   for (let round = 0; round <= ROUNDS; round++) {
     for (const [name, run] of variants) {
       const start = performance.now();
@@ -149,18 +150,19 @@ async function main(): Promise<void> {
       `${name.padEnd(20)}${median(name).toFixed(0).padStart(6)} ms  ${ratios.join('  ')}\n`,
     );
   }
-  await figures(times, cpu);
+  await figures(times, cpu, coresBefore);
 }
 
 /** Of one thread the processor time counts: other people's work does not change it much. */
 async function figures(
   times: ReadonlyMap<string, readonly number[]>,
   cpu: ReadonlyMap<string, number>,
+  coresBefore: boolean,
 ): Promise<void> {
   const spent = (name: string): number => present(cpu.get(name), name);
   const best = (name: string): number => least(present(times.get(name), name));
   figure('P8', spent('encode, one thread') / spent('lz4 -1 -B4'));
-  const twoCores = await hasSecondCore();
+  const twoCores = coresBefore && (await hasSecondCore());
   figure('P9', twoCores ? best('encode, pool') / best('lz4 -1 -B4') : undefined);
   figure('P10', spent('decode') / spent('lz4 -d'));
 }

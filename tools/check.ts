@@ -48,6 +48,7 @@ const STEPS: readonly Step[] = [
     command: ['node', 'tools/test.ts'],
     env: { LITESTREAM_TEST_REQUIRED: CI_REQUIRED },
   },
+  { name: 'speed', from: 'ci', command: ['node', 'tools/bench.ts', '--gate'] },
 ];
 
 /** The steps of a level, in order. */
