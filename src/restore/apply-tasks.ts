@@ -1,13 +1,15 @@
 import { present } from '../lib/assert.ts';
 import { throwIfAborted } from '../lib/clock.ts';
+import { closeDirect, openDirect } from '../lib/direct-file.ts';
 import type { OpenFile } from '../lib/file-system.ts';
 import { nameFile } from './damage.ts';
-import { PageKernel } from './page-kernel.ts';
+import { PageKernel, RUN_PAGE_BYTES } from './page-kernel.ts';
+import { AsyncPageOutput } from './page-output.ts';
 import type { PageOwners } from './page-owners.ts';
 import { checkRun, type PlannedRun, type RunApplier, type RunState } from './run.ts';
 import { openRange, type RangeReader, type SourceContext } from './source.ts';
 import { diagnose, type Survey } from './survey.ts';
-import { writeSpans } from './write-spans.ts';
+import { WRITE_BYTES, writeSpans } from './write-spans.ts';
 
 /** Runs that one task applies one after the other: enough to make a request's latency small beside its transfer. */
 const SEGMENT_BYTES = 8 << 20;
@@ -20,6 +22,11 @@ export interface TasksOptions {
   readonly owners: PageOwners;
   readonly pageSize: number;
   readonly output: OpenFile;
+  readonly outputPath: string;
+  /** Bytes of the whole database. */
+  readonly size: number;
+  /** True if the output is large and nobody reads it soon: it need not be in the page cache. */
+  readonly direct: boolean;
   /** Tasks at the same time. */
   readonly tasks: number;
   readonly onBytes: (bytes: number) => void;
@@ -64,9 +71,14 @@ export class ApplyTasks implements RunApplier {
   readonly #states: BigUint64Array;
   readonly #hashed: Float64Array;
   readonly pageOne: Uint8Array;
+  readonly #direct: number;
+  readonly #output: AsyncPageOutput;
 
   constructor(options: TasksOptions) {
     this.#options = options;
+    const { direct, output, outputPath } = options;
+    this.#direct = direct ? openDirect(output.fd) : -1;
+    this.#output = new AsyncPageOutput(output, this.#direct, outputPath);
     this.#states = new BigUint64Array(options.runs.length);
     this.#hashed = new Float64Array(options.runs.length);
     this.pageOne = new Uint8Array(options.pageSize);
@@ -77,7 +89,9 @@ export class ApplyTasks implements RunApplier {
   }
 
   async apply(from: number, to: number): Promise<void> {
-    const { context, surveys, tasks } = this.#options;
+    const { context, output, size, surveys, tasks } = this.#options;
+    // Writing behind the end makes the file system wait for each write's new size.
+    if (this.#direct >= 0) await output.truncate('restore:size', size);
     await forEachLimited(this.#segments(from, to), tasks, async (segment, slot, stop) => {
       throwIfAborted(context.signal);
       const signal = AbortSignal.any([context.signal, stop]);
@@ -92,6 +106,7 @@ export class ApplyTasks implements RunApplier {
 
   close(): Promise<void> {
     for (const kernel of this.#kernels) kernel.close();
+    closeDirect(this.#direct);
     return Promise.resolve();
   }
 
@@ -141,11 +156,19 @@ export class ApplyTasks implements RunApplier {
   }
 
   async #writePages(file: number, kernel: PageKernel, pages: number): Promise<void> {
-    const { output, owners, pageSize } = this.#options;
+    const { owners, pageSize } = this.#options;
+    const bytesMax = this.#direct >= 0 ? RUN_PAGE_BYTES : WRITE_BYTES;
     const pgnoAt = (page: number): number => kernel.pgnoAt(page);
     if (pgnoAt(0) === 1 && owners.isNewest(file, 1)) this.pageOne.set(kernel.pages(0, 1));
-    for (const { from, to, position } of writeSpans({ owners, pageSize, file, pages, pgnoAt })) {
-      await output.write('restore:write', kernel.pages(from, to), position);
+    for (const { from, to, position } of writeSpans({
+      owners,
+      pageSize,
+      file,
+      pages,
+      pgnoAt,
+      bytesMax,
+    })) {
+      await this.#output.write(kernel.pages(from, to), position);
     }
   }
 }

@@ -24,7 +24,7 @@ const LOCAL_TASKS = 3;
 /** Bytes of the database header: 1 = rollback journal, 2 = WAL. Spec: formats 6.1. */
 const WRITE_VERSION = 18;
 const READ_VERSION = 19;
-/** Below, threads take longer to start than to help. */
+/** Below, threads take longer to start than to help, and the page cache is no burden. */
 const THREADS_BYTES_MIN = 16 << 20;
 const THREADS_MAX = 4;
 
@@ -126,15 +126,14 @@ class Applier {
 
   async #applier(runs: readonly PlannedRun[], size: number): Promise<RunApplier> {
     const { context, output, outputPath, onBytes, readSoon } = this.#options;
-    const common = { runs, owners: this.#owners, pageSize: this.#pageSize, output, onBytes };
+    const direct = !readSoon && size >= THREADS_BYTES_MIN;
+    const pages = { owners: this.#owners, pageSize: this.#pageSize, size };
+    const common = { runs, ...pages, output, outputPath, direct, onBytes };
     if (this.#threads === undefined || this.#paths === undefined) {
       return new ApplyTasks({ ...common, context, surveys: this.#surveys, tasks: this.#tasks });
     }
     await this.#threads.start({
       ...common,
-      outputPath,
-      size,
-      direct: !readSoon,
       paths: this.#paths,
       clock: context.clock,
       signal: context.signal,

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { closeDirect, DIRECT_ALIGNMENT, openDirect } from '../lib/direct-file.ts';
 import { isLitestreamError } from '../lib/errors.ts';
-import { PageOutput } from './page-output.ts';
+import { nodeFileSystem } from '../lib/file-system.ts';
+import { AsyncPageOutput, PageOutput } from './page-output.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'page-output-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -49,6 +50,40 @@ test('pieces of any size at any place arrive, past the page cache or through it'
   const expected = new Uint8Array(SIZE);
   for (const [from, to] of pieces) expected.set(memory.subarray(from, to), from);
   assert.equal(Buffer.compare(found, expected), 0);
+});
+
+test('pieces arrive from a thread that must not wait, too', async () => {
+  const path = join(folder, 'async');
+  const file = await nodeFileSystem.open('test:open', path, 'create');
+  await file.truncate('test:truncate', SIZE);
+  const pieces = [
+    [1 << 20, 2 << 20, 0],
+    [4096, 8192, 0],
+    [512, 4096, 0],
+    [(2 << 20) + 1536, (3 << 20) + 2048, 0],
+    // From an address that the disk does not take, and everything behind that.
+    [3 << 20, (3 << 20) + 409_600, 17],
+    [8192, 1 << 20, 0],
+  ] as const;
+  for (const second of [true, false]) {
+    const direct = second ? openDirect(file.fd) : -1;
+    const output = new AsyncPageOutput(file, direct, path);
+    const expected = new Uint8Array(SIZE);
+    for (const [from, to, shift] of pieces) {
+      await output.write(memory.subarray(from + shift, to + shift), from);
+      expected.set(memory.subarray(from + shift, to + shift), from);
+    }
+    closeDirect(direct);
+    assert.equal(Buffer.compare(readFileSync(path), expected), 0);
+    await file.truncate('test:truncate', 0);
+    await file.truncate('test:truncate', SIZE);
+  }
+  await file.close();
+  const gone = new AsyncPageOutput(file, 1 << 20, path);
+  await assert.rejects(
+    gone.write(memory.subarray(0, 16 * DIRECT_ALIGNMENT), 0),
+    (error) => isLitestreamError(error) && error.message.includes(path),
+  );
 });
 
 test('memory that the disk does not take goes through the page cache', () => {
