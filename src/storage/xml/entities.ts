@@ -18,3 +18,12 @@ export function decodeEntities(text: string): string {
     },
   );
 }
+
+/** Text for the inside of an element. */
+export function escapeXml(text: string): string {
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('\r', '&#13;');
+}

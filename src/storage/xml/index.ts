@@ -1,3 +1,4 @@
 export { XmlElement } from './element.ts';
+export { escapeXml } from './entities.ts';
 export { parseXml } from './parse.ts';
-export { xmlPieces, type XmlPiecesOptions } from './pieces.ts';
+export { xmlPieces } from './pieces.ts';

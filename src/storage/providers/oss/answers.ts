@@ -1,6 +1,14 @@
-import { LitestreamError } from '../../../lib/errors.ts';
 import { parseRfc3339 } from '../../../lib/time-text.ts';
-import { parseXml, type XmlElement } from '../../xml/index.ts';
+import {
+  type AnswerContext,
+  answerRoot,
+  nextToken,
+  readUploadId as uploadIdIn,
+  sizeOf,
+  textOf,
+  unexpectedAnswer,
+} from '../../bucket-answers.ts';
+import type { XmlElement } from '../../xml/index.ts';
 
 /** An object in a listing. */
 export interface OssObject {
@@ -25,27 +33,11 @@ export interface OpenUpload {
   readonly initiatedAt: number | undefined;
 }
 
-/** Something between us and the store may have answered: worth another attempt. */
-function unexpected(expected: string, found: string): LitestreamError {
-  return new LitestreamError(
-    'ERR_STORAGE_TEMPORARY',
-    `unexpected answer: expected ${expected}, found ${found}`,
-    {
-      retryable: true,
-      details: { field: expected, expected, found },
-      hint: 'check that the endpoint is that of Alibaba Cloud OSS',
-    },
-  );
-}
+/** Callers name the request. */
+const CONTEXT: AnswerContext = { where: '', service: 'Alibaba Cloud OSS' };
 
-async function rootOf(name: string, text: string): Promise<XmlElement> {
-  const root = await parseXml(text, { what: 'answer' });
-  if (root.name === name) return root;
-  throw unexpected(`<${name}>`, `<${root.name}>`);
-}
-
-function textOf(element: XmlElement, name: string): string {
-  return element.text(name) ?? '';
+function rootOf(name: string, text: string): Promise<XmlElement> {
+  return answerRoot(CONTEXT, name, text);
 }
 
 /** Undoes `encoding-type=url`. */
@@ -53,7 +45,7 @@ function percentDecode(text: string): string {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '));
   } catch {
-    throw unexpected('a percent-encoded key', JSON.stringify(text));
+    throw unexpectedAnswer(CONTEXT, 'a percent-encoded key', JSON.stringify(text));
   }
 }
 
@@ -68,20 +60,13 @@ export async function readPage(text: string, prefix: string): Promise<OssPage> {
   // A service that does not say so may have encoded the keys all the same: then the prefix tells.
   const decode = (key: string): string =>
     !encoded && key.startsWith(prefix) ? key : percentDecode(key);
-  const objects = root.children('Contents').map((entry) => {
-    const size = textOf(entry, 'Size').trim();
-    if (!/^\d{1,15}$/.test(size)) throw unexpected('a size', JSON.stringify(size));
-    return {
-      key: decode(textOf(entry, 'Key')),
-      size: Number(size),
-      modifiedAt: parseRfc3339(textOf(entry, 'LastModified')),
-    };
-  });
-  if (textOf(root, 'IsTruncated').trim() !== 'true') return { objects, next: undefined };
-  const token = textOf(root, 'NextContinuationToken');
-  // Going on without it would take a part for the whole.
-  if (token === '') throw unexpected('NextContinuationToken', 'a truncated list without one');
-  return { objects, next: encoded ? percentDecode(token) : token };
+  const objects = root.children('Contents').map((entry) => ({
+    key: decode(textOf(entry, 'Key')),
+    size: sizeOf(CONTEXT, entry),
+    modifiedAt: parseRfc3339(textOf(entry, 'LastModified')),
+  }));
+  const token = nextToken(CONTEXT, root);
+  return { objects, next: token !== undefined && encoded ? percentDecode(token) : token };
 }
 
 /** The keys that a delete says are gone. */
@@ -93,10 +78,8 @@ export async function readDeleted(text: string): Promise<ReadonlySet<string>> {
 }
 
 /** The id of a new upload in parts. */
-export async function readUploadId(text: string): Promise<string> {
-  const id = textOf(await rootOf('InitiateMultipartUploadResult', text), 'UploadId');
-  if (id === '') throw unexpected('UploadId', 'none');
-  return id;
+export function readUploadId(text: string): Promise<string> {
+  return uploadIdIn(CONTEXT, text);
 }
 
 /** @throws LitestreamError if the answer does not say that the upload is complete, whatever its status. */

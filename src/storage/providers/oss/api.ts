@@ -8,6 +8,7 @@ import {
   type RetryOptions,
   withRetries,
 } from '../../http/index.ts';
+import { escapeXml } from '../../xml/index.ts';
 import type { OssAddress } from './address.ts';
 import { type OssPage, readDeleted, readPage } from './answers.ts';
 import { ossError } from './errors.ts';
@@ -53,15 +54,6 @@ export interface OssCall {
 /** MD5 as headers carry it. */
 export function md5Base64(bytes: Uint8Array): string {
   return createHash('md5').update(bytes).digest('base64');
-}
-
-/** Text between tags. */
-export function escapeXml(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('\r', '&#13;');
 }
 
 /** Requests to one bucket of Alibaba Cloud OSS, signed anew for each attempt. Spec: backends 5.7. */

@@ -1,9 +1,9 @@
-import { abortError, isAborted } from '../../../lib/clock.ts';
 import { LitestreamError } from '../../../lib/errors.ts';
 import { formatRfc3339 } from '../../../lib/time-text.ts';
 import type { WriteOptions, WriteSource } from '../../contract.ts';
 import { headerTimestamp, LTX_HEADER_SIZE } from '../../header-time.ts';
 import type { HttpResponse } from '../../http/index.ts';
+import { sendParts } from '../../parts-in-flight.ts';
 import { type UploadPart, uploadParts } from '../../upload-parts.ts';
 import { readCompleted, readUploadId } from './answers.ts';
 import { isUploadGone, md5Base64, type OssApi, type OssCall } from './api.ts';
@@ -108,48 +108,14 @@ export class Upload {
     );
     try {
       const limit = concurrencyFor(partSize, this.#settings.concurrency);
-      const finished = await this.#sendAll(parts, uploadId, limit);
+      const { signal } = this.#options;
+      const send = (part: UploadPart, stop: AbortSignal): Promise<FinishedPart> =>
+        this.#sendPart(part, uploadId, stop);
+      const finished = await sendParts(parts, { limit, signal, send });
       await this.#complete(uploadId, finished, size);
     } catch (error) {
       await this.#abort(uploadId);
       throw isUploadGone(error) ? uploadGone(error) : error;
-    }
-  }
-
-  /** Sends parts, a limited number of them at the same time. The first failure stops the others. */
-  async #sendAll(
-    parts: AsyncIterable<UploadPart>,
-    uploadId: string,
-    limit: number,
-  ): Promise<FinishedPart[]> {
-    const stop = new AbortController();
-    const { signal } = this.#options;
-    const onAbort = (): void => stop.abort(abortError(signal));
-    if (isAborted(signal)) onAbort();
-    signal?.addEventListener('abort', onAbort, { once: true });
-    const running: Promise<FinishedPart>[] = [];
-    const finished: FinishedPart[] = [];
-    let failure: unknown;
-    try {
-      for await (const part of parts) {
-        const sending = this.#sendPart(part, uploadId, stop.signal);
-        sending.catch((error: unknown) => {
-          failure ??= error;
-          stop.abort();
-        });
-        running.push(sending);
-        while (running.length >= limit) await takeFirst(running, finished);
-      }
-      while (running.length > 0) await takeFirst(running, finished);
-      return finished;
-    } catch (error) {
-      // The others were stopped because of it.
-      throw failure ?? error;
-    } finally {
-      stop.abort();
-      signal?.removeEventListener('abort', onAbort);
-      // No part may arrive behind the abort of the upload.
-      await Promise.allSettled(running);
     }
   }
 
@@ -227,14 +193,6 @@ async function* withFirst(
 ): AsyncGenerator<UploadPart, void, undefined> {
   yield first;
   yield* rest;
-}
-
-async function takeFirst(
-  running: Promise<FinishedPart>[],
-  finished: FinishedPart[],
-): Promise<void> {
-  const first = running.shift();
-  if (first !== undefined) finished.push(await first);
 }
 
 /** @throws LitestreamError if the store does not say what it has stored. */

@@ -1,5 +1,13 @@
-import { LitestreamError } from '../../../lib/errors.ts';
 import { parseRfc3339 } from '../../../lib/time-text.ts';
+import {
+  type AnswerContext,
+  answerRoot,
+  nextToken,
+  readUploadId as uploadIdIn,
+  sizeOf,
+  textOf,
+  unexpectedAnswer,
+} from '../../bucket-answers.ts';
 import { parseXml, type XmlElement } from '../../xml/index.ts';
 
 /** What an error document says. Everything is empty if there is none. */
@@ -59,29 +67,12 @@ export async function readError(text: string): Promise<ServiceError> {
   return { code: part('Code'), message: part('Message'), region: part('Region') };
 }
 
-function unexpected(what: string, expected: string, found: string): LitestreamError {
-  const text = `s3: ${what}: unexpected answer: expected ${expected}, found ${found}`;
-  return new LitestreamError('ERR_STORAGE_TEMPORARY', text, {
-    retryable: true,
-    details: { field: expected, expected, found },
-    hint: 'check that the endpoint is that of an S3-compatible service',
-  });
+function contextOf(what: string): AnswerContext {
+  return { where: `s3: ${what}`, service: 'an S3-compatible service' };
 }
 
-/** @throws LitestreamError retryable: what stands between us and the service may have answered. */
-function textOf(element: XmlElement, name: string): string {
-  return element.text(name) ?? '';
-}
-
-async function rootOf(what: string, name: string, text: string): Promise<XmlElement> {
-  const root = await parseXml(text, { what: `s3: ${what}` });
-  if (root.name === name) return root;
-  throw unexpected(what, `<${name}>`, `<${root.name}>`);
-}
-
-function count(what: string, text: string): number {
-  if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw unexpected(what, 'a size', JSON.stringify(text));
+function rootOf(what: string, name: string, text: string): Promise<XmlElement> {
+  return answerRoot(contextOf(what), name, text);
 }
 
 /** A page of ListObjectsV2, asked for with the token that is given. */
@@ -90,17 +81,17 @@ export async function readListPage(
   text: string,
   asked: string | undefined,
 ): Promise<ListPage> {
-  const root = await rootOf(what, 'ListBucketResult', text);
+  const context = contextOf(what);
+  const root = await answerRoot(context, 'ListBucketResult', text);
   const objects = root.children('Contents').map((entry) => ({
     key: textOf(entry, 'Key'),
-    size: count(what, textOf(entry, 'Size').trim()),
+    size: sizeOf(context, entry),
     modifiedAt: parseRfc3339(textOf(entry, 'LastModified')) ?? 0,
   }));
-  if (textOf(root, 'IsTruncated').trim() !== 'true') return { objects, next: undefined };
-  const next = textOf(root, 'NextContinuationToken');
-  // Going on without it would take a part for the whole.
-  if (next === '') throw unexpected(what, 'NextContinuationToken', 'a truncated list without one');
-  if (next === asked) throw unexpected(what, 'another page', 'the same one again');
+  const next = nextToken(context, root);
+  if (next !== undefined && next === asked) {
+    throw unexpectedAnswer(context, 'another page', 'the same one again');
+  }
   return { objects, next };
 }
 
@@ -116,10 +107,8 @@ export async function readDeleteResult(what: string, text: string): Promise<Dele
 }
 
 /** The id of a new upload in parts. */
-export async function readUploadId(what: string, text: string): Promise<string> {
-  const id = textOf(await rootOf(what, 'InitiateMultipartUploadResult', text), 'UploadId');
-  if (id === '') throw unexpected(what, 'UploadId', 'none');
-  return id;
+export function readUploadId(what: string, text: string): Promise<string> {
+  return uploadIdIn(contextOf(what), text);
 }
 
 /** The ETag of a completed upload; empty if the answer is an error document, which comes with status 200. */

@@ -2,12 +2,12 @@ import type { Clock } from '../../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../../lib/errors.ts';
 import { type Logger } from '../../../telemetry/index.ts';
 import { mapOrdered } from '../../streams.ts';
+import { escapeXml } from '../../xml/index.ts';
 import { type DeleteResult, readDeleteResult } from './answers.ts';
 import { contentMd5, type S3Api } from './api.ts';
 import { bytesBody } from './body.ts';
 import { providerCode, statusOf, UNSUPPORTED } from './errors.ts';
 import type { SseHeaders } from './sse.ts';
-import { escapeXml } from './upload.ts';
 
 /** What services accept in one request. */
 const BATCH_SIZE = 1000;

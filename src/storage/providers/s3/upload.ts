@@ -1,9 +1,11 @@
-import { type Clock, isAborted, throwIfAborted } from '../../../lib/clock.ts';
+import { type Clock, isAborted } from '../../../lib/clock.ts';
 import { errorMessage, isLitestreamError, LitestreamError } from '../../../lib/errors.ts';
 import type { FileSystem } from '../../../lib/file-system.ts';
 import { formatRfc3339 } from '../../../lib/time-text.ts';
 import type { Logger } from '../../../telemetry/index.ts';
 import type { WriteSource } from '../../contract.ts';
+import { sendParts } from '../../parts-in-flight.ts';
+import { escapeXml } from '../../xml/index.ts';
 import {
   type OpenUpload,
   readCompleted,
@@ -138,50 +140,13 @@ export class Uploader {
     }
   }
 
-  /** All parts, some at a time. When one fails the others are stopped, and are at rest when this throws. */
-  async #sendParts({
-    key,
-    uploadId,
-    source,
-    partSize,
-    signal,
-  }: PartsOptions): Promise<readonly string[]> {
-    const stop = new AbortController();
-    const signals = signal === undefined ? [stop.signal] : [stop.signal, signal];
-    const all = AbortSignal.any(signals);
-    const limit = this.#parallelism(source, partSize);
-    const etags: string[] = [];
-    const running = new Set<Promise<void>>();
-    let failure: { readonly error: unknown } | undefined;
-    const start = (body: RequestBody, number: number): void => {
-      const work = this.#sendPart({ key, uploadId, number, body, signal: all })
-        .then((etag) => {
-          etags[number - 1] = etag;
-        })
-        .catch((error: unknown) => {
-          failure ??= { error };
-          stop.abort();
-        })
-        .finally(() => {
-          running.delete(work);
-        });
-      running.add(work);
-    };
-    try {
-      let number = 0;
-      for await (const body of source.parts()) {
-        if (isAborted(all)) break;
-        start(body, ++number);
-        if (running.size >= limit) await Promise.race(running);
-      }
-    } catch (error) {
-      failure ??= { error };
-      stop.abort();
-    }
-    await Promise.all(running);
-    if (failure !== undefined) throw failure.error;
-    throwIfAborted(signal);
-    return etags;
+  #sendParts({ key, uploadId, source, partSize, signal }: PartsOptions): Promise<string[]> {
+    let number = 0;
+    return sendParts(source.parts(), {
+      limit: this.#parallelism(source, partSize),
+      signal,
+      send: (body, stop) => this.#sendPart({ key, uploadId, number: ++number, body, signal: stop }),
+    });
   }
 
   #parallelism(source: UploadSource, partSize: number): number {
@@ -364,9 +329,4 @@ function noEtag(key: string): LitestreamError {
   return new LitestreamError('ERR_STORAGE', 's3: upload failed: no ETag returned', {
     details: { key },
   });
-}
-
-/** Text for the inside of an XML element. */
-export function escapeXml(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
