@@ -99,10 +99,9 @@ export function defineCommand<F extends Flags>(definition: CommandDefinition<F>)
         ...synopsis.map((line, index) => `${index === 0 ? 'usage:' : '      '} litestream ${line}`),
         '',
         about,
-        '',
-        'Flags:',
-        '',
-        ...flagLines(flags, defaultConfigPath(environment)),
+        ...(Object.keys(flags).length === 0
+          ? []
+          : ['', 'Flags:', '', ...flagLines(flags, defaultConfigPath(environment))]),
         ...(more === undefined ? [] : ['', more]),
       ];
       return `${lines.join('\n')}\n`;

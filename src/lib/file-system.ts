@@ -237,7 +237,12 @@ class NodeFile implements OpenFile {
   }
 }
 
-async function makeOwnedDirectory(path: string, owner: Ownership | undefined): Promise<void> {
+/** With its parents. Some folders take none although they exist (`/proc`): the second attempt is the last. */
+async function makeOwnedDirectory(
+  path: string,
+  owner: Ownership | undefined,
+  again = false,
+): Promise<void> {
   try {
     await fs.mkdir(path, owner?.mode ?? 0o700);
   } catch (error) {
@@ -249,9 +254,9 @@ async function makeOwnedDirectory(path: string, owner: Ownership | undefined): P
         Object.assign(new Error('not a directory'), { code: 'ENOTDIR' }),
       );
     }
-    if (!isMissing(error) || dirname(path) === path) throw osError('mkdir', path, error);
+    if (!isMissing(error) || dirname(path) === path || again) throw osError('mkdir', path, error);
     await makeOwnedDirectory(dirname(path), owner);
-    await makeOwnedDirectory(path, owner);
+    await makeOwnedDirectory(path, owner, true);
     return;
   }
   if (owner === undefined) return;

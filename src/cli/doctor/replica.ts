@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { createReplicaClient } from '../../app/index.ts';
 import type { ResolvedReplica } from '../../config/index.ts';
 import { encodeLtxFile, LTX_NO_CHECKSUM, toTxid } from '../../formats/ltx/index.ts';
-import { LitestreamError } from '../../lib/errors.ts';
+import { errorMessage, isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import { type LogAttributes, type Logger } from '../../telemetry/index.ts';
 import {
   bytesSource,
@@ -53,12 +53,19 @@ class Probe {
     this.#signal = signal;
   }
 
+  get #isFolder(): boolean {
+    return this.#client.localPath !== undefined;
+  }
+
   async #step(check: string, remedy: string, body: () => Promise<string>): Promise<boolean> {
     try {
       this.#checks.ok(check, await body());
       return true;
     } catch (error) {
-      this.#checks.failure(check, error, remedy);
+      const isDenied = isLitestreamError(error, 'ERR_STORAGE_DENIED');
+      // A folder knows no credentials.
+      if (this.#isFolder && isDenied) this.#checks.fail(check, errorMessage(error), remedy);
+      else this.#checks.failure(check, error, remedy);
       return false;
     }
   }
@@ -74,7 +81,9 @@ class Probe {
       return 'reachable, no transactions yet';
     });
     if (!listed) return;
-    const grant = 'give the credentials the right to write, read and delete objects below the path';
+    const grant = this.#isFolder
+      ? 'give the user that runs litestream the right to write to this folder, or choose another one'
+      : 'give the credentials the right to write, read and delete objects below the path';
     const written = await this.#step('write', grant, async () => {
       await client.write(PROBE, source, { signal });
       return `${bytes.length} bytes`;
