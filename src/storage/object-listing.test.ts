@@ -105,6 +105,8 @@ describe('times of files without metadata', () => {
   it('are the time of storage for what is no LTX file or has gone', async () => {
     const gone = new LitestreamError('ERR_STORAGE_NOT_FOUND', 'gone');
     assert.equal(await new HeaderTimes(readerOf(gone), recording([])).of(key, 5), 5);
+    const foreign = readerOf(new Uint8Array(100));
+    assert.equal(await new HeaderTimes(foreign, recording([])).of(key, 5), 5);
     const short = new HeaderTimes(readerOf(new Error('not asked')), recording([]));
     assert.equal(await short.of({ ...key, size: 99 }, 5), 5);
   });

@@ -81,7 +81,7 @@ export class HeaderTimes {
   /**
    * The time in the file's header.
    *
-   * @param fallback - for what is too short to be an LTX file.
+   * @param fallback - for what is no LTX file, or is gone by now.
    */
   async of(file: UntimedFile, fallback: number, signal?: AbortSignal): Promise<number> {
     if (file.size < LTX_HEADER_SIZE) return fallback;
@@ -90,8 +90,11 @@ export class HeaderTimes {
     try {
       return headerTimestamp(await collect(this.#client.read(file, range)));
     } catch (error) {
-      // Deleted since it was listed. Whoever wants it will find out.
-      if (isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) return fallback;
+      // Whoever wants the file will find out.
+      const isNoFile =
+        isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND') ||
+        isLitestreamError(error, 'ERR_LTX_HEADER');
+      if (isNoFile) return fallback;
       throw error;
     }
   }

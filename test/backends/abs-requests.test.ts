@@ -244,7 +244,8 @@ test('creates a blob only if there is none, small and large, and notices a lost 
 test('BKD-09 takes the time from the LTX header where a copy has lost its metadata', async (t) => {
   const it = await bench(t);
   if (it === undefined) return;
-  const client = await it.open();
+  const lines: string[] = [];
+  const client = await it.open({ logger: recorded(lines) });
   const bytes = ltxLike(500, 1_600_000_000_123);
   await it.container.getBlockBlobClient(NAME).upload(bytes, bytes.length);
   // As a library that capitalises names of metadata writes it.
@@ -255,6 +256,9 @@ test('BKD-09 takes the time from the LTX header where a copy has lost its metada
     (await listAll(client, 0)).map(({ createdAt }) => createdAt),
     [1_600_000_000_123, 1_767_319_445_000],
   );
+  await listAll(client, 0);
+  const told = lines.filter((line) => line.startsWith('warn'));
+  assert.deepEqual(told, ['warn object has no timestamp, reading it from the ltx header']);
 });
 
 test('follows every page of a listing, and goes on with the page that failed', async (t) => {

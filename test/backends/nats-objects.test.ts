@@ -17,6 +17,7 @@ import {
   type NatsLocation,
   type ReplicaClient,
 } from '../../src/storage/index.ts';
+import type { Logger } from '../../src/telemetry/index.ts';
 import { chunkedSource, fileKey, listAll, ltxLike } from '../../src/testing/index.ts';
 import { Forwarder, type ServerProcess, startNatsServer } from '../support/servers/index.ts';
 import { natsLocation } from './nats-location.ts';
@@ -33,6 +34,8 @@ interface Bench {
   readonly bucket: string;
   readonly forwarder: Forwarder;
   readonly server: ServerProcess;
+  /** Warnings of the clients. */
+  readonly warnings: readonly string[];
   open(settings?: Partial<NatsLocation>): Promise<ReplicaClient>;
 }
 
@@ -43,9 +46,18 @@ async function bench(t: TestContext, config = ''): Promise<Bench | undefined> {
   const connection = await connect({ servers: nats.url });
   t.after(() => connection.close());
   const forwarder = await Forwarder.start(t, nats.port);
+  const warnings: string[] = [];
+  const logger: Logger = {
+    log: (level, message) => {
+      if (level === 'warn') warnings.push(message);
+    },
+    enabled: () => false,
+    with: () => logger,
+  };
   const open = async (settings: Partial<NatsLocation> = {}): Promise<ReplicaClient> => {
     const location = natsLocation(`nats://127.0.0.1:${forwarder.port}`, bucket, settings);
-    const client = await openReplica(location, { clock: systemClock, fileSystem: nodeFileSystem });
+    const ports = { clock: systemClock, fileSystem: nodeFileSystem, logger };
+    const client = await openReplica(location, ports);
     t.after(() => client.close());
     return client;
   };
@@ -57,6 +69,7 @@ async function bench(t: TestContext, config = ''): Promise<Bench | undefined> {
     bucket,
     forwarder,
     server: nats.server,
+    warnings,
     open,
   };
 }
@@ -208,6 +221,8 @@ test('BKD-09 takes the time from the LTX header where the object has none', asyn
   await it.store.putBlob({ name: NAME }, bytes);
   const [file] = await listAll(it.client, 0);
   assert.equal(file?.createdAt, 1_600_000_000_123);
+  await listAll(it.client, 0);
+  assert.deepEqual(it.warnings, ['object has no timestamp, reading it from the ltx header']);
   for await (const cheap of it.client.list(0)) assert.ok(cheap.createdAt > 1_700_000_000_000);
 });
 

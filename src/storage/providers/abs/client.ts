@@ -1,9 +1,9 @@
 import type { BlobItem, ContainerClient } from '@azure/storage-blob';
-import { matchFileName, type Txid } from '../../../formats/ltx/index.ts';
 import { present } from '../../../lib/assert.ts';
 import { abortError, type Clock, isAborted, throwIfAborted } from '../../../lib/clock.ts';
-import { isLitestreamError, LitestreamError } from '../../../lib/errors.ts';
+import { LitestreamError } from '../../../lib/errors.ts';
 import { parseRfc3339 } from '../../../lib/time-text.ts';
+import { type Logger, noopLogger } from '../../../telemetry/index.ts';
 import type {
   CallOptions,
   FileInfo,
@@ -15,16 +15,16 @@ import type {
   WriteOptions,
   WriteSource,
 } from '../../contract.ts';
-import { headerTimestamp, LTX_HEADER_SIZE } from '../../header-time.ts';
 import { joinPath, layoutFor } from '../../layouts.ts';
-import { mapOrdered, readRange } from '../../streams.ts';
+import { HeaderTimes, listedFiles } from '../../object-listing.ts';
+import { mapOrdered } from '../../streams.ts';
 import { Attempts } from './attempts.ts';
 import { brokenStream, isMissingBlob } from './errors.ts';
 import { TIMESTAMP_KEY, Uploader } from './upload.ts';
 
 const LAYOUT = layoutFor('abs');
 const PAGE_SIZE = 5000;
-const PARALLEL_HEADER_READS = 32;
+const LISTING = 'abs: cannot list blobs';
 const PARALLEL_DELETES = 8;
 
 export interface AbsReplicaOptions {
@@ -34,6 +34,7 @@ export interface AbsReplicaOptions {
   readonly path: string;
   readonly clock: Clock;
   readonly random: () => number;
+  readonly logger?: Logger | undefined;
   /** Blobs in one page of a listing. Default 5000, which is what the service gives at most. */
   readonly pageSize?: number | undefined;
 }
@@ -49,6 +50,7 @@ export class AbsReplicaClient implements ReplicaClient {
   readonly #closing = new AbortController();
   readonly #attempts: Attempts;
   readonly #uploader: Uploader;
+  readonly #times: HeaderTimes;
 
   constructor(options: AbsReplicaOptions) {
     const { container, address, path, clock, random, pageSize = PAGE_SIZE } = options;
@@ -58,6 +60,7 @@ export class AbsReplicaClient implements ReplicaClient {
     this.#clock = clock;
     this.#attempts = new Attempts({ clock, random, closing: this.#closing.signal });
     this.#uploader = new Uploader(this.#attempts);
+    this.#times = new HeaderTimes(this, options.logger ?? noopLogger);
     this.location = `${address}/${joinPath(path)}`;
   }
 
@@ -73,32 +76,32 @@ export class AbsReplicaClient implements ReplicaClient {
   ): AsyncGenerator<FileInfo, void, undefined> {
     throwIfAborted(signal);
     const prefix = LAYOUT.levelPrefix(this.#path, level);
-    for await (const page of this.#pages(prefix, 'abs: cannot list blobs', signal)) {
-      const found = page.flatMap((item) => listed(item, { prefix, level, seek }));
-      const files = mapOrdered(found, PARALLEL_HEADER_READS, (file) =>
-        accurateTimes ? this.#withHeaderTime(file, signal) : Promise.resolve(file.info),
-      );
-      for await (const file of files) {
-        throwIfAborted(signal);
-        if (file !== undefined) yield file;
-      }
-    }
+    yield* listedFiles(this.#blobs(prefix, signal), {
+      level,
+      prefix,
+      seek,
+      signal,
+      what: LISTING,
+      time: (file, { item: { properties, metadata } }) => {
+        const stored = parseRfc3339(timestampOf(metadata));
+        if (stored !== undefined) return stored;
+        // Copies of blobs may have lost their metadata.
+        const at = (properties.createdOn ?? properties.lastModified).getTime();
+        return accurateTimes ? this.#times.of(file, at, signal) : at;
+      },
+    });
   }
 
-  /** Copies of blobs may have lost their metadata. Undefined for a file that is gone by now. */
-  async #withHeaderTime(
-    { info, exact }: ListedFile,
+  async *#blobs(
+    prefix: string,
     signal: AbortSignal | undefined,
-  ): Promise<FileInfo | undefined> {
-    if (exact) return info;
-    try {
-      const header = await readRange(this, info, { size: LTX_HEADER_SIZE, signal });
-      return { ...info, createdAt: headerTimestamp(header) };
-    } catch (error) {
-      if (isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) return undefined;
-      // What is no LTX file keeps the time that the service knows.
-      if (isLitestreamError(error, 'ERR_LTX_HEADER')) return info;
-      throw error;
+  ): AsyncGenerator<readonly ListedBlob[], void, undefined> {
+    for await (const page of this.#pages(prefix, LISTING, signal)) {
+      yield page.map((item) => ({
+        key: item.name,
+        size: item.properties.contentLength ?? 0,
+        item,
+      }));
     }
   }
 
@@ -114,7 +117,7 @@ export class AbsReplicaClient implements ReplicaClient {
     const root = joinPath(this.#path);
     const skip = root === '' || root === '.' ? 0 : root.length + 1;
     const prefix = `${joinPath(this.#path, folder)}/`;
-    for await (const page of this.#pages(prefix, 'abs: cannot list blobs', signal)) {
+    for await (const page of this.#pages(prefix, LISTING, signal)) {
       for (const { name, properties } of page) {
         throwIfAborted(signal);
         const modifiedAt = properties.lastModified.getTime();
@@ -149,7 +152,7 @@ export class AbsReplicaClient implements ReplicaClient {
     const root = joinPath(this.#path);
     const prefixes = root === '' || root === '.' ? ['ltx/', 'generations/'] : [`${root}/`];
     for (const prefix of prefixes) {
-      for await (const page of this.#pages(prefix, 'abs: cannot list blobs', signal)) {
+      for await (const page of this.#pages(prefix, LISTING, signal)) {
         const names = page.map(({ name }) => name);
         await this.#deleteBlobs(names, (name) => `abs: cannot delete blob "${name}"`, signal);
       }
@@ -250,28 +253,10 @@ export class AbsReplicaClient implements ReplicaClient {
   }
 }
 
-interface ListedFile {
-  readonly info: FileInfo;
-  /** True if the creation time is that of the LTX header. */
-  readonly exact: boolean;
-}
-
-interface ListedFrom {
-  readonly prefix: string;
-  readonly level: number;
-  readonly seek: Txid | undefined;
-}
-
-function listed(
-  { name, properties, metadata }: BlobItem,
-  { prefix, level, seek }: ListedFrom,
-): readonly ListedFile[] {
-  const txids = matchFileName(name.slice(prefix.length));
-  if (txids === undefined || txids.minTxid < (seek ?? 0n)) return [];
-  const stored = parseRfc3339(timestampOf(metadata));
-  const createdAt = stored ?? (properties.createdOn ?? properties.lastModified).getTime();
-  const size = properties.contentLength ?? 0;
-  return [{ info: { level, ...txids, size, createdAt }, exact: stored !== undefined }];
+interface ListedBlob {
+  readonly key: string;
+  readonly size: number;
+  readonly item: BlobItem;
 }
 
 /** Libraries spell names of metadata as they like: they come and go as HTTP headers. */

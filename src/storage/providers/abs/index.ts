@@ -23,5 +23,6 @@ export async function createAbsClient(
   const whole = withConnectionString(location, environment ?? {});
   const { url: address } = containerAddress(whole);
   const container = await containerClient(whole, { environment, logger });
-  return new AbsReplicaClient({ container, address, path: location.path, clock, random });
+  const { path } = location;
+  return new AbsReplicaClient({ container, address, path, clock, random, logger });
 }

@@ -1,6 +1,5 @@
-import { matchFileName } from '../../../formats/ltx/index.ts';
 import { abortError, isAborted, throwIfAborted } from '../../../lib/clock.ts';
-import { isLitestreamError, LitestreamError } from '../../../lib/errors.ts';
+import { LitestreamError } from '../../../lib/errors.ts';
 import type {
   CallOptions,
   FileInfo,
@@ -11,19 +10,18 @@ import type {
   WriteOptions,
   WriteSource,
 } from '../../contract.ts';
-import { headerTimestamp, LTX_HEADER_SIZE } from '../../header-time.ts';
 import { layoutFor } from '../../layouts.ts';
 import type { NatsLocation } from '../../locations.ts';
-import { mapOrdered, readRange } from '../../streams.ts';
+import { HeaderTimes, listedFiles } from '../../object-listing.ts';
+import { mapOrdered } from '../../streams.ts';
 import { ChunkMaps } from './chunk-map.ts';
 import { Connection, type ConnectionPorts, type Session } from './connection.ts';
 import { failed, isConnectionLost } from './errors.ts';
-import { allObjects, type ListedObject, objectInfo, type ObjectInfo } from './objects.ts';
+import { allObjects, objectInfo, type ObjectInfo } from './objects.ts';
 import { readObject } from './reading.ts';
 import { deleteEverything, deleteObject, putObject } from './writing.ts';
 
 const LAYOUT = layoutFor('nats');
-const PARALLEL_HEADER_READS = 16;
 const PARALLEL_DELETES = 16;
 /** An object may be replaced between the look at it and the first of its bytes. */
 const READ_STARTS_MAX = 10;
@@ -35,10 +33,12 @@ export class NatsReplicaClient implements ReplicaClient {
   readonly #connection: Connection;
   readonly #maps = new ChunkMaps();
   readonly #closing = new AbortController();
+  readonly #times: HeaderTimes;
 
   constructor(location: NatsLocation, ports: ConnectionPorts) {
     this.location = `${location.url}/${location.bucket}`;
     this.#connection = new Connection(location, ports);
+    this.#times = new HeaderTimes(this, ports.logger);
   }
 
   /** Connects and looks for the bucket. */
@@ -54,34 +54,21 @@ export class NatsReplicaClient implements ReplicaClient {
     throwIfAborted(signal);
     const objects = await this.#run('failed to list objects', signal, allObjects);
     const prefix = LAYOUT.levelPrefix('', level);
-    const found = objects
-      .flatMap((object) => listed(object, prefix, level))
-      .filter(({ info }) => info.minTxid >= (seek ?? 0n))
-      .toSorted(byTxid);
-    const files = mapOrdered(found, PARALLEL_HEADER_READS, (file) =>
-      accurateTimes ? this.#withHeaderTime(file, signal) : Promise.resolve(file.info),
-    );
-    for await (const file of files) {
-      throwIfAborted(signal);
-      if (file !== undefined) yield file;
-    }
-  }
-
-  /** Copies of objects may have lost their headers. Undefined for a file that is gone by now. */
-  async #withHeaderTime(
-    { info, exact }: ListedFile,
-    signal: AbortSignal | undefined,
-  ): Promise<FileInfo | undefined> {
-    if (exact) return info;
-    try {
-      const header = await readRange(this, info, { size: LTX_HEADER_SIZE, signal });
-      return { ...info, createdAt: headerTimestamp(header) };
-    } catch (error) {
-      if (isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) return undefined;
-      // What is no LTX file keeps the time at which it was stored.
-      if (isLitestreamError(error, 'ERR_LTX_HEADER')) return info;
-      throw error;
-    }
+    const page = objects
+      .filter(({ name, deleted }) => !deleted && name.startsWith(prefix))
+      .map((object) => ({ ...object, key: object.name }));
+    yield* listedFiles(onePage(page), {
+      level,
+      prefix,
+      seek,
+      signal,
+      what: 'failed to list objects',
+      time: (file, { headerTime, storedAt }) => {
+        if (headerTime !== undefined) return headerTime;
+        // Copies of objects may have lost their headers.
+        return accurateTimes ? this.#times.of(file, storedAt, signal) : storedAt;
+      },
+    });
   }
 
   async *read(
@@ -185,28 +172,9 @@ export class NatsReplicaClient implements ReplicaClient {
   }
 }
 
-interface ListedFile {
-  readonly info: FileInfo;
-  /** True if the creation time is that of the LTX header. */
-  readonly exact: boolean;
-}
-
-function listed(
-  { name, deleted, size, headerTime, storedAt }: ListedObject,
-  prefix: string,
-  level: number,
-): readonly ListedFile[] {
-  if (deleted || !name.startsWith(prefix)) return [];
-  const txids = matchFileName(name.slice(prefix.length));
-  if (txids === undefined) return [];
-  const createdAt = headerTime ?? storedAt;
-  return [{ info: { level, ...txids, size, createdAt }, exact: headerTime !== undefined }];
-}
-
-function byTxid({ info: a }: ListedFile, { info: b }: ListedFile): number {
-  if (a.minTxid !== b.minTxid) return a.minTxid < b.minTxid ? -1 : 1;
-  if (a.maxTxid === b.maxTxid) return 0;
-  return a.maxTxid < b.maxTxid ? -1 : 1;
+async function* onePage<T>(page: T): AsyncGenerator<T, void, undefined> {
+  await Promise.resolve();
+  yield page;
 }
 
 function notFound(name: string): LitestreamError {
