@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test, type TestContext } from 'node:test';
 import { command } from '../../src/cli/commands/restore.ts';
 import type { Io, TextSink } from '../../src/cli/command.ts';
@@ -176,6 +177,19 @@ test('RST-19 a time outside the backup is answered with the times that it has', 
       message,
       hint,
     });
+  }
+  // The same instant, said in three zones.
+  const instant = (times.at(-1)?.getTime() ?? 0) - 1;
+  for (const [hours, zone] of [
+    [0, 'Z'],
+    [5, '+05:00'],
+    [-3, '-03:00'],
+  ] as const) {
+    const local = new Date(instant + hours * 3_600_000).toISOString().replace('Z', zone);
+    const output = join(folder, `out${zone}.db`);
+    await command.run(['-timestamp', local, '-o', output, url], ioOf([], false));
+    using restored = new DatabaseSync(output, { readOnly: true });
+    assert.equal(restored.prepare('SELECT count(*) AS n FROM t').get()?.['n'], 14, local);
   }
   for (const timestamp of ['2026-01-01 10:00', 'yesterday', '2026-01-01']) {
     const { status, stderr } = runProgram(OURS, 'restore', '-timestamp', timestamp, '-o', out, url);
