@@ -1,15 +1,10 @@
 import {
-  damaged,
   decodeHeader,
-  decodePageFrame,
-  decodePageHeader,
   EMPTY_CHECKSUM,
   FrameTable,
   isSnapshot,
   LTX_HEADER_SIZE,
   LTX_NO_CHECKSUM,
-  missingPage,
-  orderViolation,
   PAGE_HEADER_SIZE,
   pageChecksum,
   pageFrameParser,
@@ -27,7 +22,13 @@ import {
   type Parser,
 } from '../kernels/index.ts';
 import { assert, present } from '../lib/assert.ts';
-import { LitestreamError, wrapError } from '../lib/errors.ts';
+import { type LitestreamError, wrapError } from '../lib/errors.ts';
+import {
+  frameDamage,
+  incompleteDamage,
+  pageNumberDamage,
+  truncationDamage,
+} from './reader-damage.ts';
 
 const META_BYTES = 16;
 const MIN_PAGE_SIZE = 512;
@@ -295,21 +296,13 @@ export class LtxFileReader {
 
   /** Checks a page number against the ones before it. */
   #accept(header: LtxHeader, pgno: number, offset: number): void {
-    const { commit } = header;
-    const last = this.#last;
-    const text =
-      pgno > commit
-        ? `page number ${pgno} out-of-bounds for commit size ${commit}`
-        : orderViolation(header, last, pgno);
-    if (text !== undefined) {
-      const words = text.replace('cannot encode lock page', 'lock page in file');
-      throw damaged(`${this.#prefix()}${words}`, {
-        field: 'page number',
-        offset,
-        expected: pgno > commit ? `at most ${commit}` : `the successor of ${last}`,
-        found: pgno,
-      });
-    }
+    const error = pageNumberDamage(header, {
+      last: this.#last,
+      pgno,
+      offset,
+      prefix: this.#prefix(),
+    });
+    if (error !== undefined) throw error;
     this.#last = pgno;
   }
 
@@ -359,63 +352,28 @@ export class LtxFileReader {
   }
 
   #startTail(header: LtxHeader): void {
-    const missing = missingPage(header, this.#last);
     this.#tail = new TailReader({
       header,
       frames: this.#frames,
       crc: new Crc64(this.#kernel.crcState(this.#stream)),
       offset: this.#offset,
       rolling: this.#rolling,
-      problem:
-        missing === undefined
-          ? undefined
-          : damaged(`close reader: incomplete snapshot: page ${missing} is missing`, {
-              field: 'end marker',
-              offset: this.#offset - PAGE_HEADER_SIZE,
-              expected: `pages up to ${header.commit}`,
-              found: `end of pages after page ${this.#last}`,
-            }),
+      problem: incompleteDamage(header, this.#last, this.#offset - PAGE_HEADER_SIZE),
     });
   }
 
   #truncated(field: string, need: number): LitestreamError {
     const found = this.#end - this.#start;
-    const between = field === 'page frame' && found === 0;
-    const text = between
-      ? 'close reader: cannot close, expected page'
-      : `${this.#prefix()}unexpected EOF`;
-    return damaged(text, {
-      field: between ? 'page header' : field,
-      offset: this.#offset + found,
-      expected: `${need} bytes`,
-      found: `${found} bytes`,
-    });
+    return truncationDamage(field, { need, found, offset: this.#offset, prefix: this.#prefix() });
   }
 
   /** Says what is wrong with the frame at which the kernel stopped. */
   #damage(header: LtxHeader): LitestreamError {
-    const offset = this.#offset;
-    const prefix = this.#prefix();
-    const bytes = this.#unread();
-    if (this.#job.status === 'bad-size') {
-      return damaged(`${prefix}read compressed data: invalid payload size`, {
-        field: 'payload size',
-        offset: offset + PAGE_HEADER_SIZE,
-        expected: `1 to ${lz4Bound(header.pageSize)}`,
-        found: this.#kernel.view.getUint32(bytes.byteOffset + PAGE_HEADER_SIZE),
-      });
-    }
-    try {
-      const pgno = decodePageHeader(bytes, offset, prefix)?.pgno ?? 0;
-      const frame = bytes.subarray(0, this.#job.needed);
-      decodePageFrame(frame, pgno, new Uint8Array(header.pageSize));
-    } catch (error) {
-      if (!(error instanceof LitestreamError) || this.#job.status === 'bad-header') throw error;
-      // Offsets in that error count from the frame.
-      const details = { ...error.details, offset: offset + FRAME_HEADER };
-      const text = `${prefix}${error.message} in the frame at byte ${offset}`;
-      return new LitestreamError('ERR_LTX_CORRUPTED', text, { cause: error, details });
-    }
-    return new LitestreamError('ERR_ASSERTION', `a kernel refused the valid frame at ${offset}`);
+    return frameDamage(header, {
+      bytes: this.#unread(),
+      job: this.#job,
+      offset: this.#offset,
+      prefix: this.#prefix(),
+    });
   }
 }
