@@ -15,7 +15,8 @@ import { parseDatabaseHeader, patchFollowedPage } from '../formats/sqlite/index.
 import { sleep, systemClock } from '../lib/clock.ts';
 import { nodeFileSystem } from '../lib/file-system.ts';
 import { FaultyFileSystem, SimulatedCrash } from '../testing/index.ts';
-import { FollowedDatabase, type FollowedPages, type PageRun } from './follower.ts';
+import { FollowedDatabase } from './follower.ts';
+import type { FollowedPages, PageRun } from './follower-change.ts';
 
 const PAGE = 512;
 const never = new AbortController().signal;

@@ -1,86 +1,26 @@
-import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import {
   DATABASE_HEADER_SIZE,
   type DatabaseHeader,
   parseDatabaseHeader,
-  stampFollowedPage,
 } from '../formats/sqlite/index.ts';
 import { assert, present } from '../lib/assert.ts';
 import { type Clock, sleep, throwIfAborted } from '../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../lib/errors.ts';
 import type { FileStat, FileSystem, OpenFile } from '../lib/file-system.ts';
-import { lockPgno } from '../lib/page.ts';
 import { databaseUrl, sqliteError } from './connection.ts';
-import { FollowerJournal } from './follower-journal.ts';
+import { ChangeFinder, equal, type FollowedPages, type FollowerChange } from './follower-change.ts';
 
 /** How long one call of SQLite may wait for a lock. It keeps new readers out meanwhile, so that the last one's end is met. */
 const SPIN_MS = 4;
 const PAUSE_MS_MAX = 50;
 /** How long one change waits for readers. */
 const LOCK_MS_MAX = 5_000;
-const COPY_BYTES = 1 << 20;
 const ROLLBACK_MODE = 1;
-
-/** Whole pages with consecutive numbers. */
-export interface PageRun {
-  /** Of the first. */
-  readonly pgno: number;
-  readonly data: Uint8Array;
-}
-
-/** The pages of one transaction, or of several in a row. */
-export interface FollowedPages {
-  /** Bytes. */
-  readonly pageSize: number;
-  /** Size of the database afterwards, in pages. */
-  readonly commit: number;
-  /**
-   * The pages in ascending order. Asked for twice and must be the same both times; what the first pass throws leaves the
-   * database untouched. A run belongs to the receiver.
-   */
-  pages(): AsyncIterable<PageRun>;
-}
 
 export interface FollowedDatabaseOptions {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
-}
-
-/** What has to be written, found out before the lock is taken. */
-interface Change {
-  readonly pages: FollowedPages;
-  readonly journal: FollowerJournal;
-  /** Numbers of the pages whose content differs, ascending, page 1 left out. */
-  readonly different: Uint32Array;
-  /** As it will be written. */
-  readonly pageOne: Uint8Array;
-  /** Header of the database before. */
-  readonly header: Uint8Array;
-}
-
-/** A growing list of page numbers. */
-class PageNumbers {
-  #numbers = new Uint32Array(64);
-  #length = 0;
-
-  push(pgno: number): void {
-    if (this.#length === this.#numbers.length) {
-      const larger = new Uint32Array(this.#length * 2);
-      larger.set(this.#numbers);
-      this.#numbers = larger;
-    }
-    this.#numbers[this.#length] = pgno;
-    this.#length += 1;
-  }
-
-  list(): Uint32Array {
-    return this.#numbers.subarray(0, this.#length);
-  }
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0;
 }
 
 /**
@@ -103,6 +43,7 @@ export class FollowedDatabase {
   readonly #connection: DatabaseSync;
   readonly #file: OpenFile;
   readonly #identity: FileStat;
+  readonly #finder: ChangeFinder;
 
   private constructor(
     path: string,
@@ -115,6 +56,13 @@ export class FollowedDatabase {
     this.#connection = held.connection;
     this.#file = held.file;
     this.#identity = held.identity;
+    const { file, identity } = held;
+    this.#finder = new ChangeFinder({
+      fileSystem: this.#fileSystem,
+      path,
+      file,
+      mode: identity.mode,
+    });
   }
 
   /**
@@ -171,7 +119,7 @@ export class FollowedDatabase {
       throw pageSizeChanged(this.path, present(known, 'header'), pages.pageSize);
     }
     const pageCount = Math.floor(before.size / pages.pageSize);
-    const change = await this.#prepareChange(pages, { header, pageCount, signal });
+    const change = await this.#finder.prepare(pages, { header, pageCount }, signal);
     try {
       await this.#write(change, signal);
     } finally {
@@ -192,71 +140,7 @@ export class FollowedDatabase {
     return `${this.path}-journal`;
   }
 
-  /** Reads all pages once, keeps what they replace in the journal, and finds out which ones differ. */
-  async #prepareChange(
-    pages: FollowedPages,
-    { header, pageCount, signal }: { header: Uint8Array; pageCount: number; signal: AbortSignal },
-  ): Promise<Change> {
-    const { pageSize, commit } = pages;
-    const oldOne = pageCount === 0 ? undefined : await this.#readPages(1, 1, pageSize);
-    const changeCounter = ((parseDatabaseHeader(header)?.changeCounter ?? 0) + 1) >>> 0;
-    const { mode } = this.#identity;
-    const isNew =
-      (await this.#fileSystem.stat('follow:journal-stat', this.#journalPath)) === undefined;
-    const shape = { pageSize, pageCount, nonce: changeCounter, mode };
-    const journal = await FollowerJournal.create(this.#fileSystem, this.#journalPath, shape);
-    try {
-      if (oldOne !== undefined) await journal.add(1, oldOne);
-      const numbers = new PageNumbers();
-      let pageOne = oldOne?.slice();
-      for await (const run of pages.pages()) {
-        throwIfAborted(signal);
-        if (run.pgno === 1) pageOne = run.data.slice(0, pageSize);
-        await this.#compare(run, { pageSize, pageCount, journal, numbers });
-      }
-      await this.#keepRest(commit + 1, { pageSize, pageCount, journal });
-      await journal.complete();
-      if (isNew) await this.#fileSystem.syncDirectory('follow:journal-folder', dirname(this.path));
-      assert(pageOne !== undefined, 'the first transaction of a database has page 1');
-      stampFollowedPage(pageOne, { changeCounter, pageCount: commit });
-      return { pages, journal, different: numbers.list(), pageOne, header };
-    } catch (error) {
-      await journal.close();
-      throw error;
-    }
-  }
-
-  async #compare(run: PageRun, known: Known & { readonly numbers: PageNumbers }): Promise<void> {
-    const { pageSize, pageCount, journal, numbers } = known;
-    const count = run.data.length / pageSize;
-    const inside = Math.max(0, Math.min(count, pageCount + 1 - run.pgno));
-    const old = await this.#readPages(run.pgno, inside, pageSize);
-    for (let index = 0; index < count; index += 1) {
-      const pgno = run.pgno + index;
-      if (pgno === 1) continue;
-      const [from, to] = [index * pageSize, (index + 1) * pageSize];
-      const isInside = index < inside;
-      if (isInside && equal(old.subarray(from, to), run.data.subarray(from, to))) continue;
-      numbers.push(pgno);
-      if (isInside) await journal.add(pgno, old.subarray(from, to));
-    }
-  }
-
-  /** Keeps the pages that a shrinking database loses. */
-  async #keepRest(first: number, { pageSize, pageCount, journal }: Known): Promise<void> {
-    const step = Math.max(1, Math.floor(COPY_BYTES / pageSize));
-    const lock = lockPgno(pageSize);
-    for (let pgno = first; pgno <= pageCount; pgno += step) {
-      const count = Math.min(step, pageCount + 1 - pgno);
-      const old = await this.#readPages(pgno, count, pageSize);
-      for (let index = 0; index < count; index += 1) {
-        if (pgno + index === lock) continue;
-        await journal.add(pgno + index, old.subarray(index * pageSize, (index + 1) * pageSize));
-      }
-    }
-  }
-
-  async #write(change: Change, signal: AbortSignal): Promise<void> {
+  async #write(change: FollowerChange, signal: AbortSignal): Promise<void> {
     await this.#retry(() => {
       this.#exec('BEGIN EXCLUSIVE');
     }, signal);
@@ -274,7 +158,7 @@ export class FollowedDatabase {
     this.#unlock();
   }
 
-  async #writePages({ pages, different, pageOne }: Change): Promise<void> {
+  async #writePages({ pages, different, pageOne }: FollowerChange): Promise<void> {
     const { pageSize, commit } = pages;
     await this.#file.truncate('follow:truncate', commit * pageSize);
     let at = 0;
@@ -298,12 +182,6 @@ export class FollowedDatabase {
     const header = new Uint8Array(DATABASE_HEADER_SIZE);
     const length = await this.#file.read('follow:read-header', header, 0);
     return header.subarray(0, length);
-  }
-
-  async #readPages(pgno: number, count: number, pageSize: number): Promise<Uint8Array> {
-    const bytes = new Uint8Array(count * pageSize);
-    if (count > 0) await this.#file.read('follow:read', bytes, (pgno - 1) * pageSize);
-    return bytes;
   }
 
   async #checkPlace(): Promise<void> {
@@ -396,13 +274,6 @@ export class FollowedDatabase {
       { retryable: true, details: { path: this.path } },
     );
   }
-}
-
-interface Known {
-  readonly pageSize: number;
-  /** Of the database before. */
-  readonly pageCount: number;
-  readonly journal: FollowerJournal;
 }
 
 /** A connection that only locks. It must get its lock even where a torn schema or size would stop a reader. */

@@ -9,7 +9,8 @@ export {
   type DescriptorSink,
   type FileIdentity,
 } from './database-file.ts';
-export { FollowedDatabase, type FollowedPages, type PageRun } from './follower.ts';
+export { FollowedDatabase } from './follower.ts';
+export type { FollowedPages, PageRun } from './follower-change.ts';
 export { LiveDatabase, type LiveDatabaseOptions, type Replacement } from './live-database.ts';
 export { WalApplier } from './wal-apply.ts';
 export { hasWalResetFix, requireSafeSqlite, sqliteVersion } from './version.ts';
