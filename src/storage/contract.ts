@@ -90,6 +90,9 @@ export interface ReplicaClient {
    */
   list(level: number, options?: ListOptions): AsyncIterable<FileInfo>;
 
+  /** Levels that may hold files now, ascending. Only clients have this that know with one look, without a listing of each. */
+  levels?(options?: CallOptions): Promise<readonly number[]>;
+
   /**
    * The time of one listed file as a listing with {@link ListOptions.accurateTimes} gives it. Only clients have this whose listings
    * take a request per file for it.

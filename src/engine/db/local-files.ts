@@ -89,10 +89,11 @@ export class LocalFiles {
 
   /** Removes what a crash left half-written or half-removed. */
   async removeTemporary(): Promise<void> {
-    for (const name of await this.#fs.list('l0:list', this.folder)) {
+    const names = await this.#fs.list('l0:list', this.folder);
+    for (const name of names) {
       if (name.endsWith('.tmp')) await this.#fs.remove('l0:clean', join(this.folder, name));
     }
-    const { replaced } = await this.#survey();
+    const { replaced } = await this.#survey(names);
     for (const name of replaced) await this.#fs.remove('l0:clean', join(this.folder, name));
   }
 
@@ -278,9 +279,9 @@ export class LocalFiles {
   }
 
   /** Reads the folder. */
-  async #survey(): Promise<{ kept: TxidRange[]; replaced: string[] }> {
+  async #survey(names?: readonly string[]): Promise<{ kept: TxidRange[]; replaced: string[] }> {
     const ranges: TxidRange[] = [];
-    for (const name of await this.#fs.list('l0:list', this.folder)) {
+    for (const name of names ?? (await this.#fs.list('l0:list', this.folder))) {
       const range = matchFileName(name);
       if (range !== undefined) ranges.push(range);
     }

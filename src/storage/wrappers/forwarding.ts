@@ -29,6 +29,9 @@ export function forwarding(
     delete: (keys, options) => client.delete(keys, options),
     deleteAll: (options) => client.deleteAll(options),
     close: () => client.close(),
+    ...(client.levels && {
+      levels: (options) => present(client.levels?.(options), 'levels'),
+    }),
     ...(client.localPath && {
       localPath: (key) => present(client.localPath?.(key), 'local path'),
     }),

@@ -101,6 +101,15 @@ export class FileReplicaClient implements ReplicaClient {
     await this.#missingDirectories(this.#root, 'open');
   }
 
+  async levels({ signal }: CallOptions = {}): Promise<readonly number[]> {
+    throwIfAborted(signal);
+    const names = await onDisk(this.#fs.list('file:list', joinPath(this.#root, 'ltx')));
+    return names
+      .filter((name) => /^\d$/.test(name))
+      .map(Number)
+      .toSorted((a, b) => a - b);
+  }
+
   async *list(
     level: number,
     { seek, signal }: ListOptions = {},
@@ -332,8 +341,9 @@ export class FileReplicaClient implements ReplicaClient {
     // An earlier run may have created P/ltx/N and died before this.
     const created = new Set([directory, dirname(directory), ...missing]);
     for (const path of created) {
+      if (this.#durable.has(path) && !missing.includes(path)) continue;
       await onDisk(this.#fs.syncDirectory('file:sync-parent', dirname(path)));
+      this.#durable.add(path);
     }
-    this.#durable.add(directory);
   }
 }
