@@ -4,8 +4,10 @@ import type { ResolvedDatabase } from '../config/index.ts';
 import { formatTxid, matchFileName } from '../formats/ltx/index.ts';
 import { errorMessage, LitestreamError } from '../lib/errors.ts';
 import { formatDuration } from '../lib/go-duration.ts';
+import type { FileInfo } from '../storage/index.ts';
 import type { Io } from './command.ts';
 import { commandLogger } from './logging.ts';
+import { type RecoveryWindow, recoveryWindow } from './recovery-window.ts';
 
 const LEVEL_MAX = 9;
 const REMOTE_TIMEOUT_MS = 30_000;
@@ -16,13 +18,14 @@ export interface RemoteColumns {
   readonly replica_txid: string;
   /** A duration in whole seconds. */
   readonly lag: string;
+  readonly recovery?: RecoveryWindow;
 }
 
-/** The highest TXID of a database's default replica. Level 0 keeps its newest file; after a loss another level may have one. */
-async function remoteTxid(database: ResolvedDatabase, io: Io): Promise<bigint> {
+/** What a database's default replica holds, at all levels. */
+async function remoteFiles(database: ResolvedDatabase, io: Io): Promise<FileInfo[]> {
   const { clock, environment, fileSystem } = io;
   const [replica] = database.replicas;
-  if (replica === undefined) return 0n;
+  if (replica === undefined) return [];
   const logger = commandLogger(io, { toStderr: true }).with({ db: basename(database.path) });
   const ports = { clock, environment, fileSystem, logger };
   const client = await createReplicaClient(replica.location, ports, database.path);
@@ -31,13 +34,11 @@ async function remoteTxid(database: ResolvedDatabase, io: Io): Promise<bigint> {
     late.abort(new LitestreamError('ERR_TIMEOUT', 'context deadline exceeded'));
   });
   try {
-    let highest = 0n;
-    for (let level = 0; level <= LEVEL_MAX && highest === 0n; level++) {
-      for await (const { maxTxid } of client.list(level, { signal: late.signal })) {
-        if (maxTxid > highest) highest = maxTxid;
-      }
+    const files: FileInfo[] = [];
+    for (let level = 0; level <= LEVEL_MAX; level++) {
+      for await (const file of client.list(level, { signal: late.signal })) files.push(file);
     }
-    return highest;
+    return files;
   } finally {
     timer.cancel();
     await client.close();
@@ -64,11 +65,17 @@ async function lagMs(metaPath: string, above: bigint, { clock, fileSystem }: Io)
  */
 export async function remoteColumns(database: ResolvedDatabase, io: Io): Promise<RemoteColumns> {
   try {
-    const txid = await remoteTxid(database, io);
+    const files = await remoteFiles(database, io);
+    const txid = files.reduce(
+      (highest, { maxTxid }) => (maxTxid > highest ? maxTxid : highest),
+      0n,
+    );
+    const recovery = recoveryWindow(files);
     const lag = await lagMs(database.metaPath, txid, io);
     return {
       replica_txid: txid === 0n ? '-' : formatTxid(txid),
       lag: formatDuration(Math.floor(lag / 1000) * 1000),
+      ...(recovery === undefined ? {} : { recovery }),
     };
   } catch (error) {
     const attributes = { path: database.path, error: errorMessage(error) };

@@ -141,6 +141,14 @@ test('CFG-10: a dry run says what would be restored, of what, and how much is to
   const text = succeeded(run('restore', '-dry-run', '-o', 'x.db', 'app.db'), 'dry run');
   assert.match(text, /^ {2}txid range: 0{15}1 - 0{15}1$/m);
   assert.match(text, /^level +file +min_txid +max_txid +size +timestamp$/m);
+  const dry = run('restore', '-dry-run', '-o', 'x.db', 'app.db');
+  assert.match(
+    dry.stderr,
+    /^\nto fetch: 1 file, \S+ k?B\nrestorable from \S+Z to \S+Z, last snapshot \S+Z$/m,
+  );
+  assert.match(dry.stderr, /^ {2}snapshots: 1 restore point since \S+Z$/m);
+  const status = succeeded(run('status', '-remote'), 'status');
+  assert.match(status, /app\.db: restorable from \S+Z to \S+Z, last snapshot \S+Z$/m);
   assert.equal(existsSync(join(folder, 'x.db')), false);
   const everything = succeeded(run('ltx', '-level', 'all', 'app.db'), 'ltx');
   assert.match(everything, /^9 +0{15}1 +0{15}1 +\d+ +\d{4}-/m, 'the snapshot');

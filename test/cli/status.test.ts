@@ -26,7 +26,14 @@ test('status -remote says where the replica stands, and goes on without one', (c
     'wal_size',
     'replica_txid',
     'lag',
+    'recovery',
   ]);
+  const time = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`;
+  assert.match(
+    remote.stdout,
+    new RegExp(`\n\n\\S+/app\\.db: restorable from ${time} to ${time}, no snapshot\n`),
+  );
+  assert.match(remote.stdout, new RegExp(`\n {2}level 0: 1 restore point since ${time}\n$`));
   renameSync(join(folder, 'r'), join(folder, 'gone'));
   assert.match(run('status', '-remote').stdout, / - +\d+s\n$/);
   writeFileSync(join(folder, 'r'), 'not a folder');

@@ -36,6 +36,7 @@ import { formatJson, formatTime, parseTimestamp } from '../output/format.ts';
 import { hintAtOwner } from '../output/owner-hint.ts';
 import { progressDisplay } from '../output/progress.ts';
 import { formatTable } from '../output/table.ts';
+import { fetchText, recoveryText, recoveryWindow } from '../recovery-window.ts';
 import { SignalQueue } from '../signals.ts';
 import { replicaLogger, selectedClient, type Selection, selectReplica } from '../select-replica.ts';
 
@@ -213,6 +214,17 @@ function planJson(job: Job, { files, minTxid, maxTxid }: RestorePlan): string {
   });
 }
 
+/** The plan on standard output is what scripts read; what it costs and what else there is goes to standard error. */
+async function dryRun(job: Job): Promise<void> {
+  const { catalog, client, io, values } = job;
+  const found = await plan(job);
+  io.stdout.write(values.json ? planJson(job, found) : planText(job, found));
+  if (values.json) return;
+  const window = recoveryWindow((await catalog.levels()).flat());
+  const text = await fetchText(found.files, client, io.clock);
+  io.stderr.write(`\n${text}${window === undefined ? '' : recoveryText(window)}`);
+}
+
 /** True if there is nothing to restore and that was said to be fine. */
 async function mayBeSkipped(job: Job, error: unknown): Promise<boolean> {
   if (!job.values['if-replica-exists'] || !isLitestreamError(error, 'ERR_TX_NOT_AVAILABLE'))
@@ -344,8 +356,7 @@ async function run(parsed: ParsedFlags<typeof flags>, io: Io): Promise<number> {
   try {
     await checkTimeBounds(job);
     if (values['dry-run']) {
-      const found = await plan(job);
-      io.stdout.write(values.json ? planJson(job, found) : planText(job, found));
+      await dryRun(job);
     } else {
       await (values.f ? follow(job) : restore(job));
     }

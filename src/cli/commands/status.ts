@@ -9,6 +9,7 @@ import { readConfigForCommand } from '../config.ts';
 import { boolFlag } from '../flags.ts';
 import { formatJson, formatSize, formatTime } from '../output/format.ts';
 import { formatTable } from '../output/table.ts';
+import { recoveryText } from '../recovery-window.ts';
 import { type RemoteColumns, remoteColumns } from '../remote-status.ts';
 
 interface StatusRow extends Partial<RemoteColumns> {
@@ -102,13 +103,22 @@ async function statusOf(database: ResolvedDatabase, fileSystem: FileSystem): Pro
   };
 }
 
+/** What each default replica can be restored to. */
+function recoveryLines(rows: readonly StatusRow[]): string {
+  return rows
+    .flatMap(({ database, recovery }) =>
+      recovery === undefined ? [] : [`\n${database}: ${recoveryText(recovery)}`],
+    )
+    .join('');
+}
+
 /** Shows what local files say about each database. Spec: cli 9. */
 export const command: Command = defineCommand({
   name: 'status',
   synopsis: ['status [flags] [DB_PATH]'],
   about:
     'Shows the local replication status of one or all databases of the configuration file. With -remote also the newest\n' +
-    'TXID of the replica, and how long the oldest local file has been missing there.',
+    'TXID of the replica, how long the oldest local file has been missing there, and what the replica can be restored to.',
   flags: {
     ...configFlags,
     json: boolFlag('print JSON'),
@@ -132,7 +142,7 @@ export const command: Command = defineCommand({
       const { lag, local_txid: local, replica_txid: replica, wal_size: size } = row;
       return [row.database, row.status, local, size, ...(replica ? [replica, lag ?? '-'] : [])];
     });
-    const text = formatTable(header, cells) + verifiedText(rows);
+    const text = formatTable(header, cells) + verifiedText(rows) + recoveryLines(rows);
     io.stdout.write(values.json ? formatJson(rows) : text);
     return 0;
   },
