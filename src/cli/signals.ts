@@ -1,5 +1,6 @@
+/** Windows has no SIGTERM: Ctrl-C, Ctrl-Break, and the end of the console window, which leaves a few seconds. */
 const HANDLED: readonly NodeJS.Signals[] =
-  process.platform === 'win32' ? ['SIGINT'] : ['SIGINT', 'SIGTERM'];
+  process.platform === 'win32' ? ['SIGINT', 'SIGBREAK', 'SIGHUP'] : ['SIGINT', 'SIGTERM'];
 
 /** Signals that mean nothing here. Unheard, the first opens a debugger port and the second ends the program. */
 const IGNORED: readonly NodeJS.Signals[] =
