@@ -19,28 +19,21 @@ test('whatever happens, a replica under upkeep restores what was committed, and 
   await campaign({ seed: SOUGHT ? firstSeed(5054) : 5054, runs: RUNS });
 });
 
-// Uploads never mix two histories. A snapshot is written at the database's own position, though, which may be one that another
-// writer has used meanwhile in a destination that has not been uploaded to yet.
+// Names in level 0 keep two writers apart. What deletes them too early lets a number stand for two states.
 test(
   'two databases with one destination do not mix their histories',
-  { todo: 'snapshots do not look for another writer behind the position' },
+  { todo: 'a number of level 0 that retention or somebody else has freed may be used again' },
   async (t) => {
     const folder = simulationFolder();
     t.after(() => folder.remove());
-    for (const seed of [1030, 1037]) {
+    for (const seed of [1113, 1165]) {
       await runMaintained(folder.path, { seed, ops: 350, contested: true });
     }
   },
 );
 
-// Where a long queue was merged, or a snapshot bridged what was gone, a restore to a time next to the hole is refused (E13); in one
-// case level 0 of such a destination keeps files that have expired (E14).
-test(
-  'a destination that was bridged can be restored to every instant, and stays small',
-  { todo: 'seeds in which it cannot, or does not' },
-  async (t) => {
-    const folder = simulationFolder();
-    t.after(() => folder.remove());
-    for (const seed of [5031, 5053, 5275]) await runMaintained(folder.path, { seed, ops: 350 });
-  },
-);
+test('a destination that was bridged can be restored to every instant, and stays small', async (t) => {
+  const folder = simulationFolder();
+  t.after(() => folder.remove());
+  for (const seed of [5031, 5053, 5275]) await runMaintained(folder.path, { seed, ops: 350 });
+});

@@ -2,8 +2,15 @@ import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { NO_TXID, toTxid, type Txid } from '../../formats/ltx/index.ts';
-import { bytesSource } from '../../storage/index.ts';
+import {
+  encodeLtxFile,
+  LTX_NO_CHECKSUM,
+  NO_TXID,
+  toTxid,
+  type LtxHeader,
+  type Txid,
+} from '../../formats/ltx/index.ts';
+import { bytesSource, type FileInfo } from '../../storage/index.ts';
 import {
   FakeClock,
   FaultyClient,
@@ -324,21 +331,126 @@ test('a local file that is gone before it was uploaded is an error without a bri
   assert.deepEqual(await remote(), [1n]);
 });
 
-test('a bridge over a file that is gone takes the position along, and the rest goes up', async (t) => {
-  const { replica, reconcile, files, store, remote } = await openBench(t, 6);
+/** Stores a snapshot up to `txid`, as upkeep does it. */
+function bridgeTo(replica: Replica, txid: number): Promise<FileInfo> {
+  const key = fileKey(9, 1, txid);
+  return replica.skipTo(toTxid(txid), { key, source: bytesSource(ltxLike(900)) });
+}
+
+test('a bridge over a file that is gone takes the position along, and level 0 goes on there', async (t) => {
+  const { replica, reconcile, files, remote } = await openBench(t, 6);
   rmSync(files.pathOf(toTxid(2)));
   const asked: Txid[] = [];
-  replica.setBridge(async (missing) => {
-    asked.push(missing);
-    await store.write(fileKey(9, 1, 4), bytesSource(ltxLike(900)));
-    return toTxid(4);
+  replica.setBridge(async ({ txid }) => {
+    asked.push(txid);
+    const need = await replica.reach(toTxid(4));
+    assert.deepEqual([need?.txid, need?.why, replica.position], [2n, 'files are gone', 1n]);
+    await bridgeTo(replica, 4);
   });
   await replica.sync(toTxid(6), reconcile);
   assert.deepEqual(asked, [2n]);
   assert.equal(replica.position, 6n);
-  assert.deepEqual(await remote(), [1n, 3n, 4n, 5n, 6n]);
-  assert.equal(replica.level0From, 5n);
+  // Nothing leads to 3.
+  assert.deepEqual(await remote(), [1n, 4n, 5n, 6n]);
+  assert.equal(replica.level0From, 4n);
 });
+
+test('OPS-19 nothing is bridged where another writer has gone on behind the position', async (t) => {
+  for (const level of [0, 1, 9]) {
+    const { replica, reconcile, files, store } = await openBench(t, 6);
+    rmSync(files.pathOf(toTxid(2)));
+    replica.setBridge(async () => {
+      const theirs = fileKey(level, level === 0 ? 3 : 1, 3);
+      await store.write(theirs, bytesSource(ltxLike(700, 5_000, 99)));
+      await bridgeTo(replica, 6);
+    });
+    await assert.rejects(replica.sync(toTxid(6), reconcile), { code: 'ERR_WRITER_CONFLICT' });
+    assert.equal(replica.hasConflict, true);
+    assert.equal(replica.position, 1n);
+    assert.ok(!(await listAll(store, 9)).some(({ maxTxid }) => maxTxid === 6n), 'no snapshot');
+  }
+});
+
+test('OPS-19 a snapshot goes again if the number it stands for was used meanwhile', async (t) => {
+  const { replica, reconcile, files, store, client } = await openBench(t, 6);
+  rmSync(files.pathOf(toTxid(2)));
+  replica.setBridge(async () => {
+    const write = client.write.bind(client);
+    client.write = async (key, ...rest) => {
+      const file = await write(key, ...rest);
+      if (key.level === 9) await store.write(fileKey(0, 6), bytesSource(ltxLike(700, 5_000, 99)));
+      return file;
+    };
+    await bridgeTo(replica, 6);
+  });
+  await assert.rejects(replica.sync(toTxid(6), reconcile), { code: 'ERR_WRITER_CONFLICT' });
+  assert.deepEqual(await listAll(store, 9), []);
+});
+
+test('OPS-19 after a pause the first upload looks for another writer whose files are gone but for the newest', async (t) => {
+  const { replica, reconcile, clock, store, client } = await openBench(t, 4);
+  await replica.sync(toTxid(2), reconcile);
+  const lists = client.count('list');
+  await replica.sync(toTxid(3), reconcile);
+  assert.equal(client.count('list'), lists, 'an upload a moment ago is proof enough');
+  await clock.advance(600_000);
+  await store.write(fileKey(0, 9), bytesSource(ltxLike(300)));
+  await assert.rejects(replica.sync(toTxid(4), reconcile), { code: 'ERR_WRITER_CONFLICT' });
+  assert.equal(replica.position, 3n);
+});
+
+test('a bridge that leads nowhere is given up', async (t) => {
+  const { replica, reconcile, files } = await openBench(t, 3);
+  rmSync(files.pathOf(toTxid(2)));
+  let asked = 0;
+  replica.setBridge(() => {
+    asked++;
+    return Promise.resolve();
+  });
+  await assert.rejects(replica.sync(toTxid(3), reconcile), { code: 'ERR_LTX_MISSING' });
+  assert.equal(asked, 1);
+});
+
+/** A file with one page. */
+function onePage(txid: number, pageSize: number): Uint8Array {
+  const header: LtxHeader = {
+    flags: LTX_NO_CHECKSUM,
+    pageSize,
+    commit: 1,
+    minTxid: toTxid(txid),
+    maxTxid: toTxid(txid),
+    timestampMs: 1_735_689_600_000 + txid,
+    preApplyChecksum: 0n,
+    walOffset: 0,
+    walSize: 0,
+    walSalt1: 0,
+    walSalt2: 0,
+    nodeId: 0n,
+  };
+  return encodeLtxFile({ header, pages: [{ pgno: 1, data: new Uint8Array(pageSize) }] });
+}
+
+for (const there of ['here', 'in the replica only', 'gone'] as const) {
+  test(`W-26 a file with pages of another size is uploaded after its snapshot; the one before it is ${there}`, async (t) => {
+    const { replica, reconcile, files, logger, store } = await openBench(t, 4);
+    for (const txid of [2, 3]) {
+      writeFileSync(files.pathOf(toTxid(txid)), onePage(txid, txid === 3 ? 512 : 1024));
+    }
+    await store.write(fileKey(0, 2), bytesSource(onePage(2, 1024)));
+    await reconcile(await replica.history());
+    if (there !== 'here') rmSync(files.pathOf(toTxid(2)));
+    if (there === 'gone') await store.delete([fileKey(0, 2)]);
+    const asked: unknown[] = [];
+    replica.setBridge(async ({ txid, why }) => {
+      asked.push([txid, why]);
+      await bridgeTo(replica, Number(txid));
+    });
+    await replica.sync(toTxid(3), reconcile);
+    assert.deepEqual(asked, there === 'gone' ? [] : [[3n, 'page size changed']]);
+    assert.equal((await listAll(store, 9)).length, asked.length);
+    assert.equal(uploads(logger).at(-1), 3n);
+  });
+}
 
 test('stop ends a first contact that hangs, whoever began it', async (t) => {
   const { replica, reconcile, clock, client } = await openBench(t, 1);

@@ -1,41 +1,31 @@
 import { formatTxid, NO_TXID, toTxid, type Txid } from '../../formats/ltx/index.ts';
-import { isAborted, sleep, type TimerHandle, unlessAborted } from '../../lib/clock.ts';
-import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
+import { unlessAborted } from '../../lib/clock.ts';
+import { LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
 import type { FileInfo, FileKey, ReplicaClient, WriteSource } from '../../storage/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
-import type { LocalFiles, TxidRange } from '../db/local-files.ts';
-import { FailureLog } from '../failure-log.ts';
+import type { LocalFiles } from '../db/local-files.ts';
 import type { Ports, ReplicaOptions } from '../options.ts';
-import { sameContent, sharesHistory, writerConflict } from './two-writers.ts';
+import { type BridgeNeed, FileUploads } from './file-uploads.ts';
+import { readHistory, type ReplicaHistory } from './history.ts';
+import { sharesHistory } from './two-writers.ts';
+import { UploadLoop } from './upload-loop.ts';
+import { WriterGuard } from './writer-guard.ts';
 
-const LEVEL_MAX = 9;
 /** Bound of the first look at a replica: ten listings. */
 const CONTACT_MS_MAX = 120_000;
 /** How long a history that was taken over is watched for its writer, at least. */
 const PROBATION_MS_MIN = 2000;
 
-/** What the first look at a replica found. */
-export interface ReplicaHistory {
-  /** Highest TXID over all levels; 0 = the replica is empty. */
-  readonly lastTxid: Txid;
-  /** Highest TXID above level 0. */
-  readonly lastCompacted: Txid;
-  /** TXIDs of the level-0 files, ascending. */
-  readonly level0: readonly Txid[];
-  /** The newest file of each level that has one. */
-  readonly newest: ReadonlyMap<number, FileInfo>;
-}
+export { findHoles, type ReplicaHistory } from './history.ts';
+
+export type { BridgeNeed } from './file-uploads.ts';
 
 /**
- * Called when a file that must be uploaded next is not there any more: makes the replica restorable at a later position by other means
- * and returns that position.
+ * Makes the replica restorable behind a hole: a snapshot, by {@link Replica.skipTo}. Called without the upload turn, which it takes
+ * itself.
  */
-export type Bridge = (
-  txid: Txid,
-  why: 'files are gone' | 'page size changed',
-  signal: AbortSignal | undefined,
-) => Promise<Txid>;
+export type Bridge = (need: BridgeNeed, signal: AbortSignal | undefined) => Promise<void>;
 
 /**
  * One destination of a database: its own position, upload loop and failures. The local level-0 files are its only queue;
@@ -48,7 +38,6 @@ export class Replica {
   readonly #ports: Ports;
   readonly #files: LocalFiles;
   readonly #logger: Logger;
-  readonly #failures: FailureLog;
   readonly #turn = new Mutex();
   readonly #stop = new AbortController();
   #history: ReplicaHistory | undefined;
@@ -60,14 +49,13 @@ export class Replica {
   #holes: readonly Txid[] = [];
   /** The history was taken over without proof that it is ours: is its writer still alive? */
   #probation = false;
-  /** Another program writes here: nothing is uploaded until a restart. */
-  #conflict: LitestreamError | undefined;
-  #wake: (() => void) | undefined;
-  #loop: Promise<void> | undefined;
+  /** Once it has found another writer nothing is uploaded until a restart. */
+  readonly #guard: WriterGuard;
+  readonly #loop: UploadLoop;
+  #running: Promise<void> | undefined;
   #bridge: Bridge | undefined;
-  #snapshotBehind: Txid | undefined;
+  readonly #uploads: FileUploads;
   #onProgress: (() => void) | undefined;
-  #lastBatchAt = -Infinity;
   /** Level 0 holds every TXID from here to the position, apart from what was deleted since. */
   level0From: bigint = 1n;
   /** The lease became ours after the replica was first looked at: another process may have gone on with the same numbers. */
@@ -80,16 +68,10 @@ export class Replica {
     this.#ports = ports;
     this.#files = files;
     this.#logger = logger.with({ replica: options.name ?? options.client.type });
-    this.#failures = new FailureLog({
-      logger: this.#logger,
-      clock: ports.clock,
-      messages: {
-        failed: 'monitor error',
-        recovered: 'replica sync recovered',
-        resumed: 'stream resumed',
-      },
-      intervalMs: options.syncIntervalMs,
-    });
+    this.#guard = new WriterGuard(options.client, ports.clock);
+    const { client } = options;
+    this.#uploads = new FileUploads({ files, client, guard: this.#guard, logger: this.#logger });
+    this.#loop = new UploadLoop(options, ports.clock, this.#logger);
   }
 
   get client(): ReplicaClient {
@@ -115,12 +97,12 @@ export class Replica {
 
   /** Another writer was found: nothing more is written to this replica, or deleted from it. */
   get hasConflict(): boolean {
-    return this.#conflict !== undefined;
+    return this.#guard.conflict !== undefined;
   }
 
   /** Failures of the upload loop in a row, and the last one. */
   get failure(): { readonly consecutiveErrors: number; readonly error: string | undefined } {
-    return { consecutiveErrors: this.#failures.count, error: this.#failures.lastError };
+    return this.#loop.failure;
   }
 
   /** The history, if it is known already. */
@@ -143,18 +125,8 @@ export class Replica {
    *
    * @throws LitestreamError of the store
    */
-  async uploadAgain(txids: readonly Txid[], signal?: AbortSignal): Promise<FileInfo[]> {
-    const uploaded: FileInfo[] = [];
-    for (const txid of txids) {
-      // What overlaps files that are there already would break the chain for other programs.
-      if (this.#files.isMerged(txid)) continue;
-      try {
-        uploaded.push(await this.#uploadOne({ minTxid: txid, maxTxid: txid }, signal));
-      } catch (error) {
-        if (!isLitestreamError(error, 'ERR_LTX_MISSING')) throw error;
-      }
-    }
-    return uploaded;
+  uploadAgain(txids: readonly Txid[], signal?: AbortSignal): Promise<FileInfo[]> {
+    return this.#uploads.again(txids, signal);
   }
 
   /** True unless the replica's history is another one than that of the local files. */
@@ -190,24 +162,29 @@ export class Replica {
     this.level0From = this.#history?.level0.at(-1) === after ? after : after + 1n;
     this.#probation = probation;
     this.#holes = holes;
-    this.#wake?.();
+    this.#loop.wake();
     this.#onProgress?.();
   }
 
-  /** File `txid` cannot be merged with those before it: a snapshot has to follow it at once, to restore from. */
+  /** File `txid` cannot be merged with those before it: a snapshot has to be there first, to restore from. */
   breakHistory(txid: Txid): void {
-    this.#snapshotBehind = txid;
+    this.#uploads.breakAt(txid);
   }
 
   /** Tells that a newer local file exists. */
   notify(txid: Txid): void {
     this.#target = txid;
-    this.#wake?.();
+    this.#loop.wake();
   }
 
   /** Starts the upload loop. `reconcile` is called once the history is known and must end in {@link begin}. */
   start(reconcile: (history: ReplicaHistory) => Promise<void>): void {
-    this.#loop ??= this.#run(reconcile, this.#stop.signal);
+    const { signal } = this.#stop;
+    this.#running ??= this.#loop.run({
+      attempt: () => this.#attempt(reconcile, signal),
+      isBehind: () => this.#behind,
+      signal,
+    });
   }
 
   /** Ends the loop; an upload in flight is aborted. */
@@ -217,9 +194,9 @@ export class Replica {
     // A last sync may look at the replica again.
     this.#contactStop.abort(reason);
     this.#contactStop = new AbortController();
-    this.#wake?.();
-    await this.#loop;
-    this.#loop = undefined;
+    this.#loop.wake();
+    await this.#running;
+    this.#running = undefined;
   }
 
   /**
@@ -234,7 +211,51 @@ export class Replica {
   ): Promise<void> {
     if (this.#position === undefined) await this.#begin(reconcile, signal);
     if (this.#target < target) this.#target = target;
-    await this.#turn.run(() => this.#upload(0, signal), signal);
+    await this.#uploadBatch(0, signal);
+  }
+
+  /**
+   * Uploads everything up to `txid`, or tells what is in the way: for a snapshot, which must not be ahead of the replica.
+   *
+   * @throws LitestreamError of the store, or `ERR_WRITER_CONFLICT`
+   */
+  reach(txid: Txid, signal?: AbortSignal): Promise<BridgeNeed | undefined> {
+    if (this.#target < txid) this.#target = txid;
+    return this.#turn.run(() => this.#upload(0, signal), signal);
+  }
+
+  /**
+   * Goes on behind files that are gone: `write` stores a snapshot up to `txid`, under a name that must not exist, unless another writer
+   * has used numbers behind the position.
+   *
+   * @throws LitestreamError of the store, or `ERR_WRITER_CONFLICT`; then the snapshot counts as not written
+   */
+  async skipTo(
+    txid: Txid,
+    snapshot: { readonly key: FileKey; readonly source: WriteSource },
+    signal?: AbortSignal,
+  ): Promise<FileInfo> {
+    return this.#turn.run(async () => {
+      const position = this.#position ?? NO_TXID;
+      await this.#guard.lookEverywhere(position, signal);
+      const { key, source } = snapshot;
+      if (txid <= position) return this.client.write(key, source, { signal });
+      // Level 0 ends with the position, and nobody else gets that number.
+      const claim = (): Promise<FileInfo[]> => this.uploadAgain([txid], signal);
+      const { claimed, file } = await this.#guard.writeAhead(snapshot, claim, signal);
+      this.#position = txid;
+      this.level0From = claimed.length > 0 ? txid : txid + 1n;
+      this.#uploads.skipTo(txid);
+      this.#onProgress?.();
+      return file;
+    }, signal);
+  }
+
+  /** Looks whether another writer has gone on behind the position. @throws LitestreamError `ERR_WRITER_CONFLICT` */
+  async lookForWriter(signal?: AbortSignal): Promise<void> {
+    await this.#turn.run(async () => {
+      if (this.#position !== undefined) await this.#guard.lookEverywhere(this.#position, signal);
+    }, signal);
   }
 
   /** Waits for the lease, where there is one; what was seen before it was ours may be old. */
@@ -257,205 +278,95 @@ export class Replica {
       bound.abort(new LitestreamError('ERR_TIMEOUT', text, { retryable: true }));
     });
     try {
-      return await this.#look(AbortSignal.any([this.#contactStop.signal, bound.signal]));
+      const signal = AbortSignal.any([this.#contactStop.signal, bound.signal]);
+      this.#history = await readHistory(this.client, signal);
+      this.#guard.proven();
+      return this.#history;
     } finally {
       timer.cancel();
     }
   }
 
-  async #look(signal: AbortSignal | undefined): Promise<ReplicaHistory> {
-    await this.client.init({ signal });
-    const level0: Txid[] = [];
-    const newest = new Map<number, FileInfo>();
-    let lastCompacted: Txid = NO_TXID;
-    for (let level = 0; level <= LEVEL_MAX; level++) {
-      for await (const file of this.client.list(level, { signal })) {
-        if (file.maxTxid >= (newest.get(level)?.maxTxid ?? NO_TXID)) newest.set(level, file);
-        if (level === 0) level0.push(file.maxTxid);
-        else if (file.maxTxid > lastCompacted) lastCompacted = file.maxTxid;
-      }
-    }
-    const last0 = level0.at(-1) ?? NO_TXID;
-    const lastTxid = last0 > lastCompacted ? last0 : lastCompacted;
-    this.#history = { lastTxid, lastCompacted, level0, newest };
-    return this.#history;
-  }
-
-  async #run(
+  async #attempt(
     reconcile: (history: ReplicaHistory) => Promise<void>,
     signal: AbortSignal,
   ): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        if (this.#position === undefined) await this.#begin(reconcile, signal);
-        await this.#turn.run(() => this.#upload(this.options.maxSyncLtxFiles, signal), signal);
-        this.#failures.succeeded();
-        if (!this.#behind) await this.#waitForWork(signal);
-        await this.#keepSpacing(signal);
-      } catch (error) {
-        if (isAborted(signal)) return;
-        await this.#backOff(error, signal);
-      }
-    }
+    if (this.#position === undefined) await this.#begin(reconcile, signal);
+    await this.#uploadBatch(this.options.maxSyncLtxFiles, signal);
   }
 
   get #behind(): boolean {
     return this.#position !== undefined && this.#position < this.#target;
   }
 
-  async #backOff(error: unknown, signal: AbortSignal): Promise<void> {
-    const delayMs = this.#failures.failed(error);
-    try {
-      await sleep(this.#ports.clock, delayMs, signal);
-    } catch {
-      // Stopped: the loop sees the signal.
+  /** One batch, and what has to be bridged on the way. */
+  async #uploadBatch(limit: number, signal: AbortSignal | undefined): Promise<void> {
+    let last: Txid | undefined;
+    for (;;) {
+      const need = await this.#turn.run(() => this.#upload(limit, signal), signal);
+      if (need === undefined) return;
+      if (this.#bridge === undefined || need.txid === last) throw need.cause;
+      last = need.txid;
+      await this.#bridge(need, signal);
     }
   }
 
-  /** An interval that the user set is the least time between two batches. */
-  async #keepSpacing(signal: AbortSignal): Promise<void> {
-    if (!this.options.syncIntervalExplicit) return;
-    const left = this.#lastBatchAt + this.options.syncIntervalMs - this.#ports.clock.monotonic();
-    if (left > 0) await sleep(this.#ports.clock, left, signal);
-  }
-
-  /** Until a newer file is announced, at most one interval: then health is recorded again. */
-  #waitForWork(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const timer: TimerHandle = this.#ports.clock.timer(
-        Math.max(1000, this.options.syncIntervalMs),
-        () => {
-          done();
-        },
-      );
-      const done = (): void => {
-        timer.cancel();
-        this.#wake = undefined;
-        resolve();
-      };
-      this.#wake = done;
-      if (signal.aborted || this.#behind) done();
-    });
-  }
-
-  async #upload(limit: number, signal: AbortSignal | undefined): Promise<void> {
+  /** Under the turn. Returns what has to be bridged before the upload can go on. */
+  async #upload(limit: number, signal: AbortSignal | undefined): Promise<BridgeNeed | undefined> {
     const position = this.#position;
-    if (position === undefined) return;
-    if (this.#conflict !== undefined) throw this.#conflict;
-    if (this.#probation && position < this.#target) await this.#watchForWriter(position, signal);
+    if (position === undefined) return undefined;
+    await this.#beforeUpload(position, signal);
+    await this.uploadAgain(this.#holes, signal);
+    this.#holes = [];
+    let files = 0;
+    let need: BridgeNeed | undefined;
+    while (need === undefined && this.#behind && (limit <= 0 || files < limit)) {
+      const next = toTxid((this.#position ?? NO_TXID) + 1n);
+      const bridged = this.#bridge !== undefined;
+      const done = await this.#uploads.next(next, { stored: this.#newestStored, bridged }, signal);
+      if (typeof done === 'bigint') {
+        this.#position = done;
+        files++;
+        this.#onProgress?.();
+      } else need = done;
+    }
+    if (need === undefined) this.lastSyncAt = this.#ports.clock.now();
+    if (files > 0) this.#noteBatch(files, limit > 0 && files >= limit);
+    return need;
+  }
+
+  async #beforeUpload(position: Txid, signal: AbortSignal | undefined): Promise<void> {
+    this.#guard.check();
     if (this.#target > 0n) {
       this.#logger.log('debug', 'replica sync', {
         txid: { replica: formatTxid(position), db: formatTxid(this.#target) },
       });
     }
-    await this.uploadAgain(this.#holes, signal);
-    this.#holes = [];
-    let files = 0;
-    for (let txid = position + 1n; txid <= this.#target; txid++) {
-      txid = await this.#uploadNext(toTxid(txid), signal);
-      this.#position = toTxid(txid);
-      this.#onProgress?.();
-      files++;
-      if (limit > 0 && files >= limit) {
-        this.#logger.log('debug', 'replica sync limited', {
-          synced_files: files,
-          db_txid: this.#target,
-          replica_txid: toTxid(txid),
-        });
-        break;
-      }
+    if (position >= this.#target) return;
+    if (this.#probation) {
+      const waitMs = Math.max(PROBATION_MS_MIN, 2 * this.options.syncIntervalMs);
+      await this.#guard.watch(position, waitMs, signal);
+      this.#probation = false;
     }
-    this.lastSyncAt = this.#ports.clock.now();
-    if (files === 0) return;
-    this.#lastBatchAt = this.#ports.clock.monotonic();
-    this.#logger.log('debug', 'sync complete', { txid: this.#position ?? NO_TXID, files });
+    await this.#guard.beforeUpload(position, signal);
   }
 
-  /** Uploads one file, or what stands in for it if it is gone. Returns the position that the replica has then. */
-  async #uploadNext(txid: Txid, signal: AbortSignal | undefined): Promise<Txid> {
-    const range = this.#files.rangeOf(txid);
-    const { maxTxid } = range;
-    try {
-      // The first part of a merged file may be there already.
-      if (range.minTxid < txid) throw missing(this.#files.pathOf(maxTxid), txid);
-      await this.#uploadOne(range, signal);
-      const { minTxid } = range;
-      const behind = this.#snapshotBehind;
-      if (behind === undefined || behind < minTxid || behind > maxTxid) return maxTxid;
-      await this.#bridge?.(maxTxid, 'page size changed', signal);
-      this.#snapshotBehind = undefined;
-      return maxTxid;
-    } catch (error) {
-      // It was merged with others meanwhile.
-      if (this.#files.rangeOf(txid).maxTxid !== maxTxid) return this.#uploadNext(txid, signal);
-      if (this.#bridge === undefined || !isLitestreamError(error, 'ERR_LTX_MISSING')) throw error;
-      const reached = await this.#bridge(txid, 'files are gone', signal);
-      if (reached < txid) throw error;
-      // What is still there gives restore points behind the hole, and level 0 its newest file.
-      const local = await this.#files.list();
-      const rest = local.filter((found) => found > txid && found <= reached);
-      await this.uploadAgain(rest, signal);
-      this.level0From = reached + 1n;
-      return reached;
+  #noteBatch(files: number, limited: boolean): void {
+    const position = this.#position ?? NO_TXID;
+    this.#loop.noteBatch();
+    if (limited) {
+      this.#logger.log('debug', 'replica sync limited', {
+        synced_files: files,
+        db_txid: this.#target,
+        replica_txid: position,
+      });
     }
+    this.#logger.log('debug', 'sync complete', { txid: position, files });
   }
 
-  /** Never replaces a file: an equal one is ours (an acknowledgement was lost), another one means another writer. */
-  async #writeNew(
-    key: FileKey,
-    source: WriteSource,
-    signal: AbortSignal | undefined,
-  ): Promise<FileInfo> {
-    try {
-      return await this.client.write(key, source, { signal, ifAbsent: true });
-    } catch (error) {
-      if (isLitestreamError(error, 'ERR_LEASE_NOT_HELD')) this.#conflict = error;
-      if (!isLitestreamError(error, 'ERR_STORAGE_EXISTS')) throw error;
-      const same = await sameContent(this.client, key, source, signal);
-      if (same !== undefined) return same;
-      this.#conflict = writerConflict(this.client, key.minTxid);
-      throw this.#conflict;
-    }
+  /** The newest file that the first look found. */
+  get #newestStored(): FileInfo | undefined {
+    const { lastTxid, newest } = this.#history ?? {};
+    return [...(newest?.values() ?? [])].find(({ maxTxid }) => maxTxid === lastTxid);
   }
-
-  async #watchForWriter(position: Txid, signal: AbortSignal | undefined): Promise<void> {
-    await sleep(
-      this.#ports.clock,
-      Math.max(PROBATION_MS_MIN, 2 * this.options.syncIntervalMs),
-      signal,
-    );
-    const seek = toTxid(position + 1n);
-    for await (const file of this.client.list(0, { seek, signal })) {
-      this.#conflict = writerConflict(this.client, file.minTxid);
-      throw this.#conflict;
-    }
-    this.#probation = false;
-  }
-
-  async #uploadOne(range: TxidRange, signal: AbortSignal | undefined): Promise<FileInfo> {
-    const { maxTxid, minTxid } = range;
-    const source = await this.#files.source(maxTxid);
-    const key = { level: 0, minTxid, maxTxid };
-    const info = await this.#writeNew(key, source, signal);
-    this.#logger.log('debug', 'ltx file uploaded', {
-      level: 0,
-      minTXID: minTxid,
-      maxTXID: maxTxid,
-      size: info.size,
-    });
-    return info;
-  }
-}
-
-function missing(path: string, txid: Txid): LitestreamError {
-  const text = `ltx file ${path} begins before ${formatTxid(txid)}`;
-  return new LitestreamError('ERR_LTX_MISSING', text, { details: { path, txid } });
-}
-
-/** Which of the database's own files a replica lacks below its newest one: lost objects, to be uploaded again. */
-export function findHoles(history: ReplicaHistory, local: readonly Txid[]): Txid[] {
-  const present = new Set<bigint>(history.level0);
-  return local.filter(
-    (txid) => txid > history.lastCompacted && txid < history.lastTxid && !present.has(txid),
-  );
 }

@@ -313,7 +313,8 @@ test('a replica that needs files which are gone gets a snapshot and goes on behi
   for (const txid of [1, 2]) rmSync(b.database.files.pathOf(toTxid(txid)));
   await b.commit();
   assert.deepEqual(await ranges(second, 9), ['1-5']);
-  assert.deepEqual(await ranges(second, 0), ['3-3', '4-4', '5-5']);
+  // Nothing leads to 3 and 4.
+  assert.deepEqual(await ranges(second, 0), ['5-5']);
   await b.converged(second);
   await b.commit();
   await b.converged(second);

@@ -1,29 +1,20 @@
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import type { EncodePool } from '../../codec/index.ts';
-import {
-  compactLevel,
-  coverage,
-  covers,
-  isDamage,
-  restorableTo,
-  Spool,
-  type CompactOutcome,
-  type LevelGap,
-  type TemporaryFiles,
-} from '../../compaction/index.ts';
-import { formatFileName, toTxid, type Txid } from '../../formats/ltx/index.ts';
+import { compactLevel, type CompactOutcome, type LevelGap } from '../../compaction/index.ts';
+import { formatFileName } from '../../formats/ltx/index.ts';
 import { isAborted } from '../../lib/clock.ts';
 import { errorMessage, LitestreamError } from '../../lib/errors.ts';
 import { Mutex } from '../../lib/mutex.ts';
-import type { FileInfo, FileKey, ReplicaClient } from '../../storage/index.ts';
+import type { FileInfo } from '../../storage/index.ts';
 import type { LogAttributes, Logger } from '../../telemetry/index.ts';
 import type { Database } from '../db/database.ts';
 import { LineLimit } from '../line-limit.ts';
 import type { Ports, StoreOptions } from '../options.ts';
-import type { Replica } from '../replica/replica.ts';
-import { exists, listLevel, ReplicaView, SNAPSHOT_LEVEL } from './replica-view.ts';
+import type { BridgeNeed, Replica } from '../replica/replica.ts';
+import { listLevel, ReplicaView, SNAPSHOT_LEVEL } from './replica-view.ts';
 import { RetentionRunner } from './retention.ts';
-import { encodeSnapshot } from './snapshots.ts';
+import { Repair } from './repair.ts';
+import { SnapshotWriter, temporaryFiles } from './snapshot-writer.ts';
 
 export interface MaintenanceInit {
   readonly database: Database;
@@ -36,6 +27,9 @@ export interface MaintenanceInit {
   /** Local files up to here are needed by no replica of the database. */
   readonly commonLocalFloor: () => bigint;
 }
+
+/** Transactions that a replica may lack when a snapshot of it is begun: those have to be uploaded first. */
+const BEHIND_MAX = 64n;
 
 /** How a pass over one replica ended: `not-ready` and `failed` want another try soon. */
 export type PassResult = 'done' | 'not-ready' | 'failed';
@@ -52,12 +46,13 @@ export class ReplicaMaintenance {
   readonly retention: RetentionRunner;
   readonly #options: StoreOptions;
   readonly #ports: Ports;
-  readonly #pool: EncodePool;
   readonly #logger: Logger;
   readonly #failures: LineLimit;
   readonly #lock = new Mutex();
   readonly #stop = new AbortController();
   readonly #view: ReplicaView;
+  readonly #snapshots: SnapshotWriter;
+  readonly #repair: Repair;
 
   constructor(init: MaintenanceInit) {
     const { database, options, ports, replica } = init;
@@ -65,7 +60,6 @@ export class ReplicaMaintenance {
     this.replica = replica;
     this.#options = options;
     this.#ports = ports;
-    this.#pool = init.pool;
     const name = replica.options.name ?? replica.client.type;
     this.#logger = init.logger.with({
       db: basename(database.options.path),
@@ -81,9 +75,25 @@ export class ReplicaMaintenance {
       logger: this.#logger,
       view: this.#view,
       commonLocalFloor: init.commonLocalFloor,
-      reportLoss: (gap, signal) => this.#checkLoss(gap, signal),
+      reportLoss: (gap, signal) => this.#repair.checkLoss(gap, signal),
     });
-    replica.setBridge((txid, why, signal) => this.#bridge(txid, why, signal));
+    this.#snapshots = new SnapshotWriter({
+      database,
+      replica,
+      ports,
+      pool: init.pool,
+      logger: this.#logger,
+      view: this.#view,
+    });
+    this.#repair = new Repair({
+      database,
+      replica,
+      logger: this.#logger,
+      view: this.#view,
+      snapshots: this.#snapshots,
+      onListed: () => this.retention.forget(),
+    });
+    replica.setBridge((need, signal) => this.#bridge(need, signal));
   }
 
   /** True after {@link close}: nothing is begun any more. */
@@ -143,7 +153,7 @@ export class ReplicaMaintenance {
       }
       let outcome = await this.#compactOnce(level, false, signal);
       const gap = gapOf(outcome);
-      if (gap !== undefined && (await this.#checkLoss(gap, signal))) {
+      if (gap !== undefined && (await this.#repair.checkLoss(gap, signal))) {
         outcome = await this.#compactOnce(level, true, signal);
       }
       if (outcome.kind === 'gap') throw gapError(outcome.gap);
@@ -157,6 +167,8 @@ export class ReplicaMaintenance {
   ): Promise<PassResult> {
     const signal = this.#bounded(stop);
     if (!signal.aborted && !this.#checkReady(SNAPSHOT_LEVEL)) return 'not-ready';
+    // It would wait for all those uploads, and others for it.
+    if (this.database.txid - (this.replica.position ?? 0n) > BEHIND_MAX) return 'not-ready';
     return this.#guarded(SNAPSHOT_LEVEL, signal, async () => {
       await this.#view.load(signal);
       const newest = this.#view.newest(SNAPSHOT_LEVEL);
@@ -165,15 +177,16 @@ export class ReplicaMaintenance {
         this.#noCompaction(SNAPSHOT_LEVEL);
         return;
       }
-      await this.#writeSnapshot(signal);
+      await this.#snapshots.write({}, signal);
     });
   }
 
   /** Writes a snapshot of the present state, whether there is one or not. @throws LitestreamError */
   async snapshot(signal?: AbortSignal): Promise<FileInfo> {
+    await this.database.syncReplica(this.replica, await this.database.sync(signal), signal);
     return this.#lock.run(async () => {
       await this.#view.load(signal);
-      return this.#writeSnapshot(signal);
+      return this.#snapshots.write({}, signal);
     }, signal);
   }
 
@@ -285,13 +298,13 @@ export class ReplicaMaintenance {
         isUnusable: (file) => this.#isForeign(file) || this.#view.isUnusable(file),
         onFile: (file) => this.#compacted(file),
         openLocal: (file) => this.database.files.openCopy(file),
-        temporary: this.#temporary(),
+        temporary: temporaryFiles(this.database, this.replica, this.#ports),
         clock,
         logger: this.#logger,
         signal,
       });
     } catch (error) {
-      await this.#noteDamage(error, signal);
+      await this.#repair.noteDamage(error, signal);
       throw error;
     }
     if (outcome.kind === 'compacted') await this.#afterCompaction(level, signal);
@@ -346,120 +359,18 @@ export class ReplicaMaintenance {
     this.#ports.metrics.add('litestream_compaction_verify_error_count', labels, 1);
   }
 
-  /** A file of which no copy is usable is a hole: a snapshot bridges it, and the next pass goes on behind it. */
-  async #noteDamage(error: unknown, signal: AbortSignal | undefined): Promise<void> {
-    if (!isDamage(error)) return;
-    const { level, minTxid, maxTxid } = error.details;
-    if (typeof level !== 'number' || typeof minTxid !== 'bigint' || typeof maxTxid !== 'bigint') {
-      return;
-    }
-    const key = { level, minTxid: toTxid(minTxid), maxTxid: toTxid(maxTxid) };
-    this.#view.markUnusable(key);
-    this.#logger.log('error', 'ltx file is damaged and has no good copy', {
-      level,
-      min_txid: minTxid,
-      max_txid: maxTxid,
-      error: errorMessage(error),
-    });
-    await this.#repair(signal);
-  }
-
-  /**
-   * Looks at files that a listing does not show. True if they were lost and the replica has been repaired; false if the listing is
-   * merely late.
-   */
-  async #checkLoss(gap: LevelGap, signal: AbortSignal | undefined): Promise<boolean> {
-    const key: FileKey = {
-      level: gap.level,
-      minTxid: toTxid(gap.from),
-      maxTxid: gap.level === 0 ? toTxid(gap.from) : toTxid(gap.to),
-    };
-    if (await exists(this.replica.client, key, signal)) return false;
-    this.#logger.log('error', 'replica has lost files', {
-      level: gap.level,
-      min_txid: gap.from,
-      max_txid: gap.to,
-    });
-    await this.#repair(signal);
-    return true;
-  }
-
-  /** Makes the replica restorable up to its position: uploads again what is still local, else writes a snapshot. */
-  async #repair(signal: AbortSignal | undefined): Promise<void> {
-    const { client } = this.replica;
-    const position = this.replica.position ?? 0n;
-    const hadSnapshot = this.#view.newest(SNAPSHOT_LEVEL) !== undefined;
-    const found = await listEverything(client, signal);
-    const files = found.filter((file) => !this.#view.isUnusable(file));
-    this.#view.replace(files);
-    this.retention.forget();
-    const listed = coverage(files.filter((file) => file.level !== SNAPSHOT_LEVEL));
-    const local = (await this.database.files.list()).filter((txid) => {
-      const key = { level: 0, minTxid: txid, maxTxid: txid };
-      return txid <= position && !covers(listed, key) && !this.#view.isUnusable(key);
-    });
-    const again = await this.replica.uploadAgain(local, signal);
-    if (again.length > 0) {
-      this.#logger.log('warn', 'uploaded lost files again', { files: again.length });
-    }
-    const reached = restorableTo([...files, ...again], SNAPSHOT_LEVEL);
-    const lostSnapshot = hadSnapshot && this.#view.newest(SNAPSHOT_LEVEL) === undefined;
-    if (reached >= position) this.#view.restorable(reached);
-    if (reached >= position && !lostSnapshot) return;
-    this.#logger.log('warn', 'transactions are missing in the replica, writing a snapshot', {
-      min_txid: reached + 1n,
-      max_txid: position,
-    });
-    await this.#writeSnapshot(signal);
-  }
-
   /** A local file is gone before this replica had it (W-9), or cannot follow those before it (W-26). */
-  async #bridge(txid: Txid, why: string, signal: AbortSignal | undefined): Promise<Txid> {
-    return this.#lock.run(async () => {
+  async #bridge({ txid, why }: BridgeNeed, signal: AbortSignal | undefined): Promise<void> {
+    await this.#lock.run(async () => {
       await this.#view.load(signal);
       const text =
         why === 'files are gone'
           ? 'local files are gone, writing a snapshot instead'
           : 'page size changed, writing a snapshot to restore from';
       this.#logger.log('warn', text, { min_txid: txid, max_txid: this.database.txid });
-      const { maxTxid } = await this.#writeSnapshot(signal);
-      return maxTxid;
+      if (why === 'page size changed' && (await this.#snapshots.fromFile(txid, signal))) return;
+      await this.#snapshots.write({ bridging: true }, signal);
     }, signal);
-  }
-
-  async #writeSnapshot(signal: AbortSignal | undefined): Promise<FileInfo> {
-    const { clock } = this.#ports;
-    const view = await this.database.view(signal);
-    if (view === undefined) {
-      throw new LitestreamError('ERR_DB_NOT_READY', 'db not ready: page size not initialized', {
-        retryable: true,
-      });
-    }
-    const temporary = this.#temporary();
-    const path = temporary.path(`${formatFileName(1n, view.txid)}.snapshot.tmp`);
-    const spool = new Spool({ fileSystem: temporary.fileSystem, path, owner: temporary.owner });
-    try {
-      const maxTxid = await encodeSnapshot({ view, spool, pool: this.#pool, clock, signal });
-      const key = { level: SNAPSHOT_LEVEL, minTxid: toTxid(1n), maxTxid };
-      const file = await this.replica.client.write(key, await spool.source(), { signal });
-      this.#view.wrote(file);
-      this.#logger.log('info', 'snapshot complete', { txid: maxTxid, size: file.size });
-      return file;
-    } finally {
-      view.release();
-      await spool.discard();
-    }
-  }
-
-  #temporary(): TemporaryFiles {
-    const { files } = this.database;
-    const name = this.replica.options.name ?? this.replica.client.type;
-    const at = this.database.replicas.indexOf(this.replica);
-    return {
-      fileSystem: this.#ports.fileSystem,
-      path: (file) => join(files.folder, `${name}-${at}.${file}`.replaceAll(/[^\w.-]/g, '_')),
-      owner: files.ownership?.file,
-    };
   }
 }
 
@@ -478,16 +389,4 @@ function gapError(gap: LevelGap): LitestreamError {
 
 function nameOf(file: FileInfo): string {
   return formatFileName(file.minTxid, file.maxTxid);
-}
-
-/** Lower levels first: the output of a compaction exists before its inputs are deleted. */
-async function listEverything(
-  client: ReplicaClient,
-  signal: AbortSignal | undefined,
-): Promise<FileInfo[]> {
-  const files: FileInfo[] = [];
-  for (let level = 0; level <= SNAPSHOT_LEVEL; level++) {
-    files.push(...(await listLevel(client, level, signal)));
-  }
-  return files;
 }

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { mergeRange } from '../../compaction/index.ts';
-import { formatFileName, type Txid } from '../../formats/ltx/index.ts';
-import { assert, present } from '../../lib/assert.ts';
+import { type Txid } from '../../formats/ltx/index.ts';
+import { present } from '../../lib/assert.ts';
 import { type Clock, isAborted, sleep } from '../../lib/clock.ts';
 import { errorMessage, isLitestreamError } from '../../lib/errors.ts';
 import type { FileInfo, ReplicaClient } from '../../storage/index.ts';
-import type { Logger } from '../../telemetry/index.ts';
+import type { LogAttributes, Logger } from '../../telemetry/index.ts';
 import type { Database } from '../db/database.ts';
 import type { Ports } from '../options.ts';
 
@@ -57,7 +57,7 @@ export class QueueBound {
 
   /** Looks at the queue, and shortens it if it is too long. @throws LitestreamError */
   async enforce(signal?: AbortSignal): Promise<void> {
-    const { database, logger, ports } = this.#init;
+    const { database } = this.#init;
     const lowest = this.#lowest();
     const waiting = (await database.files.list()).filter((txid) => txid > lowest);
     const bytes = await this.#measure(waiting);
@@ -65,24 +65,32 @@ export class QueueBound {
     if (bytes <= limit) return;
     const mergeable = waiting.slice(0, -KEPT_FILES);
     for (const segment of this.#segments(mergeable)) {
-      const done = await this.#merge(segment, signal);
-      if (done === undefined) continue;
-      const { file, inputs } = done;
-      logger.log(
-        'warn',
-        'a replica has been behind for long: restore points of this time were merged into one',
-        {
-          min_txid: file.minTxid,
-          max_txid: file.maxTxid,
-          files: inputs,
-          size: file.size,
-          queue_bytes: bytes,
-          limit,
-          hint: 'nothing that was committed is lost; look at why the replica does not take its files',
-        },
-      );
-      ports.metrics.add('litestream_queue_merge_count', { db: database.options.path }, 1);
+      let rest: readonly Txid[] = segment;
+      while (rest.length > 1) {
+        const done = await this.#merge(rest, signal);
+        if (done === undefined) break;
+        if (done.inputs > 1) this.#sayMerged(done, { queue_bytes: bytes, limit });
+        // The page size changed: a file of its own begins there.
+        rest = rest.slice(done.inputs);
+      }
     }
+  }
+
+  #sayMerged({ file, inputs }: Merged, queue: LogAttributes): void {
+    const { database, logger, ports } = this.#init;
+    logger.log(
+      'warn',
+      'a replica has been behind for long: restore points of this time were merged into one',
+      {
+        min_txid: file.minTxid,
+        max_txid: file.maxTxid,
+        files: inputs,
+        size: file.size,
+        ...queue,
+        hint: 'nothing that was committed is lost; look at why the replica does not take its files',
+      },
+    );
+    ports.metrics.add('litestream_queue_merge_count', { db: database.options.path }, 1);
   }
 
   /** Where the replica stands that is furthest behind; 0 if that is not known. */
@@ -136,7 +144,7 @@ export class QueueBound {
   async #merge(
     segment: readonly Txid[],
     signal: AbortSignal | undefined,
-  ): Promise<{ file: FileInfo; inputs: number } | undefined> {
+  ): Promise<Merged | undefined> {
     const { database, logger, ports } = this.#init;
     const { files } = database;
     const inputs: FileInfo[] = segment.map((maxTxid) => {
@@ -163,6 +171,11 @@ export class QueueBound {
       throw error;
     }
   }
+}
+
+interface Merged {
+  readonly file: FileInfo;
+  readonly inputs: number;
 }
 
 /** Files up to the first gap: the replica needs a snapshot there anyway. */
@@ -193,7 +206,8 @@ function localClient(
     },
     async write(key, source) {
       const { maxTxid, minTxid } = key;
-      assert(minTxid < maxTxid, `${formatFileName(minTxid, maxTxid)} holds several transactions`);
+      // A file that nothing can be merged with stays as it is.
+      if (minTxid === maxTxid) return { ...key, size: source.size, createdAt: 0 };
       const replaced = segment.filter((txid) => txid <= maxTxid);
       await files.merge({ minTxid, maxTxid }, source, replaced);
       return { ...key, size: source.size, createdAt: 0 };

@@ -1,8 +1,16 @@
 import type { EncodePool } from '../../codec/index.ts';
 import type { Spool } from '../../compaction/index.ts';
-import { LTX_NO_CHECKSUM, toTxid, type LtxHeader, type Txid } from '../../formats/ltx/index.ts';
+import {
+  LTX_NO_CHECKSUM,
+  LtxDecoder,
+  LtxEncoder,
+  toTxid,
+  type LtxHeader,
+  type Txid,
+} from '../../formats/ltx/index.ts';
 import { assert } from '../../lib/assert.ts';
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, throwIfAborted } from '../../lib/clock.ts';
+import type { WriteSource } from '../../storage/index.ts';
 import type { SnapshotView } from '../db/capture-loop.ts';
 
 export interface SnapshotOptions {
@@ -38,6 +46,37 @@ export async function encodeSnapshot(options: SnapshotOptions): Promise<Txid> {
   } finally {
     view.release();
   }
+}
+
+/**
+ * Writes the pages of a file that holds all of them into a spool, as a snapshot up to its last TXID and with its time.
+ *
+ * @throws LitestreamError `ERR_LTX_CORRUPTED`, `ERR_LTX_MISSING`, or `ERR_LTX_ENCODE` if pages are missing
+ */
+export async function copyAsSnapshot(
+  source: WriteSource,
+  spool: Spool,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const pieces: Uint8Array[] = [];
+  const encoder = new LtxEncoder((bytes) => {
+    pieces.push(bytes.slice());
+  });
+  const decoder = new LtxDecoder({
+    onHeader: (header) => encoder.encodeHeader({ ...header, minTxid: toTxid(1n) }),
+    onPage: (pgno, data) => encoder.encodePage(pgno, data),
+  });
+  const drain = async (): Promise<void> => {
+    for (const piece of pieces.splice(0)) await spool.write(piece);
+  };
+  for await (const piece of source.stream(signal)) {
+    throwIfAborted(signal);
+    decoder.write(piece);
+    await drain();
+  }
+  decoder.end();
+  encoder.close();
+  await drain();
 }
 
 function headerOf({ pageSize, transaction, txid }: SnapshotView, timestampMs: number): LtxHeader {

@@ -63,6 +63,7 @@ const up = ({ writer }: World): boolean => writer.running;
 const recoverable = ({ remotes, writer }: World): boolean =>
   !writer.running && remotes.every(({ harm }) => harm === undefined);
 const down = ({ writer }: World): boolean => !writer.running;
+const nobody = ({ rival, writer }: World): boolean => !writer.running && rival?.running !== true;
 
 function operation(weight: number, when: Operation['when'], run: Operation['run']): Operation {
   return { weight, when, run };
@@ -165,7 +166,7 @@ const FAULTS: Readonly<Record<string, Operation>> = {
   'object damaged': operation(0.3, always, (w) => damageObject(w, anyRemote(w))),
   'destination emptied': operation(0.08, always, (w) => wipe(w, anyRemote(w))),
   'metadata removed': operation(0.5, recoverable, (w) => loseMetadata(w)),
-  'everything lost': operation(0.2, down, (w) => loseEverything(w)),
+  'everything lost': operation(0.2, nobody, (w) => loseEverything(w)),
   'clock is set': operation(
     0.5,
     ({ jumps }) => jumps,

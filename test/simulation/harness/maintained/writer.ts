@@ -250,7 +250,8 @@ export class Writer {
   /** True for what was there before us: the newest file of a history that is taken over. */
   #isFetched(txid: bigint, bytes: Buffer): boolean {
     const own = this.local.entries.get(txid);
-    if (own !== undefined && Buffer.compare(own.bytes, bytes) === 0) return false;
+    // Fetched once more, or our own.
+    if (own !== undefined && Buffer.compare(own.bytes, bytes) === 0) return own.image.length === 0;
     const name = formatFileName(txid, txid);
     for (const { name: place, states, store } of this.#o.remotes) {
       const object = store.get(`${place}/ltx/0/${name}`);

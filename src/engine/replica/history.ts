@@ -1,0 +1,45 @@
+import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
+import type { FileInfo, ReplicaClient } from '../../storage/index.ts';
+
+const LEVEL_MAX = 9;
+
+/** What the first look at a replica found. */
+export interface ReplicaHistory {
+  /** Highest TXID over all levels; 0 = the replica is empty. */
+  readonly lastTxid: Txid;
+  /** Highest TXID above level 0. */
+  readonly lastCompacted: Txid;
+  /** TXIDs of the level-0 files, ascending. */
+  readonly level0: readonly Txid[];
+  /** The newest file of each level that has one. */
+  readonly newest: ReadonlyMap<number, FileInfo>;
+}
+
+/** Reads a replica's history, by one listing of each level. @throws LitestreamError of the store */
+export async function readHistory(
+  client: ReplicaClient,
+  signal: AbortSignal | undefined,
+): Promise<ReplicaHistory> {
+  await client.init({ signal });
+  const level0: Txid[] = [];
+  const newest = new Map<number, FileInfo>();
+  let lastCompacted: Txid = NO_TXID;
+  for (let level = 0; level <= LEVEL_MAX; level++) {
+    for await (const file of client.list(level, { signal })) {
+      if (file.maxTxid >= (newest.get(level)?.maxTxid ?? NO_TXID)) newest.set(level, file);
+      if (level === 0) level0.push(file.maxTxid);
+      else if (file.maxTxid > lastCompacted) lastCompacted = file.maxTxid;
+    }
+  }
+  const last0 = level0.at(-1) ?? NO_TXID;
+  const lastTxid = last0 > lastCompacted ? last0 : lastCompacted;
+  return { lastTxid, lastCompacted, level0, newest };
+}
+
+/** Which of the database's own files a replica lacks below its newest one: lost objects, to be uploaded again. */
+export function findHoles(history: ReplicaHistory, local: readonly Txid[]): Txid[] {
+  const present = new Set<bigint>(history.level0);
+  return local.filter(
+    (txid) => txid > history.lastCompacted && txid < history.lastTxid && !present.has(txid),
+  );
+}
