@@ -17,7 +17,7 @@ import { restoreDatabase } from '../src/restore/index.ts';
 import { openFileReplica } from '../src/storage/index.ts';
 import { noopLogger } from '../src/telemetry/index.ts';
 import { least, median } from './harness/figures.ts';
-import { COMMAND, cpuSeconds, timed } from './harness/processes.ts';
+import { COMMAND, cpuSeconds, Daemon, timed, until } from './harness/processes.ts';
 
 const megabytes = Number(process.argv[2] ?? 256);
 const folder = fs.mkdtempSync(join(process.argv[3] ?? tmpdir(), 'litestream-bench-'));
@@ -41,21 +41,27 @@ function grow(db: DatabaseSync): void {
   }
 }
 
-function replicate(): void {
-  timed(COMMAND, ['replicate', '-once', path('app.db'), `file://${path('replica')}`]);
+function filesOfReplica(): number {
+  const folder = path('replica/ltx/0');
+  return fs.existsSync(folder)
+    ? fs.readdirSync(folder).filter((name) => name.endsWith('.ltx')).length
+    : 0;
 }
 
 /** The database, its replica and what the limits need. */
-function prepare(): void {
+async function prepare(): Promise<void> {
   const db = new DatabaseSync(path('app.db'));
   db.exec(`PRAGMA journal_mode = wal; PRAGMA synchronous = off; PRAGMA wal_autocheckpoint = 0;
     CREATE TABLE item (id INTEGER PRIMARY KEY, body TEXT, noise BLOB)`);
   grow(db);
-  replicate();
+  const daemon = new Daemon(COMMAND, ['replicate', path('app.db'), `file://${path('replica')}`]);
+  await until('the first file', () => filesOfReplica() > 0);
   for (let round = 0; round < INCREMENTS; round++) {
+    const before = filesOfReplica();
     db.exec(`UPDATE item SET noise = randomblob(60) WHERE id % 997 = ${round}`);
-    replicate();
+    await until('an increment', () => filesOfReplica() > before);
   }
+  await daemon.stop();
   db.close();
   timed('lz4', ['-1', '-B4', '-qf', path('app.db'), path('lz4')]);
 }
@@ -154,7 +160,7 @@ async function longestTurns(): Promise<{ readonly p99: number; readonly max: num
 }
 
 try {
-  prepare();
+  await prepare();
   const measured = measure();
   const limits = ['cp + sync', 'lz4 -d', 'VACUUM INTO'];
   for (const [name, { cpu, seconds }] of measured) {
