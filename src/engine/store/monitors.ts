@@ -2,6 +2,7 @@ import { nextBoundary, previousBoundary } from '../../compaction/index.ts';
 import { type Clock, isAborted, sleep } from '../../lib/clock.ts';
 import { DurationValue, type Logger } from '../../telemetry/index.ts';
 import type { StoreOptions } from '../options.ts';
+import { firstSyncs } from './first-syncs.ts';
 import type { PassResult, ReplicaMaintenance } from './maintenance.ts';
 import { SNAPSHOT_LEVEL } from './replica-view.ts';
 import type { Slots } from './slots.ts';
@@ -51,6 +52,7 @@ export async function runMonitors(init: MonitorInit): Promise<void> {
     const interval = new DurationValue(intervalMs);
     init.logger.log('info', 'starting compaction monitor', { level, interval });
   }
+  await firstSyncs(init.replicas, init.clock, init.signal);
   // Where both are due the snapshot comes first: a restore begins with it.
   const [snapshots] = wanted
     .slice(levels.length)
