@@ -71,7 +71,7 @@ async function readEnds(context: SourceContext, file: FileInfo): Promise<Ends> {
   return { head, tail, whole: undefined };
 }
 
-/** Bytes `[start, file.size)` in pieces of bounded size, from memory where they are already there. */
+/** Bytes `[start, file.size)` in pieces of bounded size, each valid until the next, from memory where they are already there. */
 async function* tailPieces(
   context: SourceContext,
   file: FileInfo,
@@ -85,8 +85,9 @@ async function* tailPieces(
   }
   const reader = openRange(context, file, start, known - start);
   try {
+    const buffer = new Uint8Array(Math.min(PIECE_BYTES, known - start));
     for (let at = start; at < known; at += PIECE_BYTES) {
-      const piece = new Uint8Array(Math.min(PIECE_BYTES, known - at));
+      const piece = buffer.subarray(0, known - at);
       await reader.fill(piece);
       yield piece;
     }
