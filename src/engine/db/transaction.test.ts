@@ -162,3 +162,63 @@ test('CAP-11 a full transaction leaves out the page of the lock bytes only', () 
   assert.equal(pages.includes(LOCK), false);
   assert.equal(pagesOf(fullOf([], LOCK)).at(-1), LOCK - 1, 'a database that ends there');
 });
+
+test('a full transaction gives runs of pages, each from where it is', () => {
+  const size = 512;
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.integer({ min: 1, max: 40 })),
+      fc.integer({ min: 1, max: 40 }),
+      fc.integer({ min: 1, max: 40 }),
+      (captured, first, count) => {
+        const batch = new PageBatch(size);
+        for (const [frame, pgno] of captured.entries()) batch.put(pgno, frame);
+        let calls = 0;
+        const { pages } = fullTransaction({
+          batch,
+          reader: { readFrame: (_frame, pgno, target) => void target.fill(100 + pgno) },
+          file: {
+            descriptor: () => 7,
+            readPage(pgno, target) {
+              calls++;
+              for (let at = 0; at < target.length; at++) target[at] = pgno + Math.floor(at / size);
+            },
+          },
+          commit: 80,
+          range: RANGE,
+          reason: { reason: '', level: 'info' },
+        });
+        const found = new Uint8Array(count * size);
+        pages?.read(first, count, found);
+        const inWal = new Set(captured);
+        for (let at = 0; at < count; at++) {
+          const pgno = first + at;
+          const expected = inWal.has(pgno) ? 100 + pgno : pgno;
+          const page = found.subarray(at * size, (at + 1) * size);
+          assert.ok(page.every((byte) => byte === expected));
+          assert.equal(pages?.isInFile(pgno), !inWal.has(pgno));
+        }
+        assert.equal(pages?.descriptor(), 7);
+        assert.ok(calls <= captured.length + 1, 'adjacent pages are read at once');
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
+
+test('CAP-11 a run over the page of the lock bytes does not ask the file for it', () => {
+  const reads: (readonly [number, number])[] = [];
+  const { pages } = fullTransaction({
+    batch: batchOf([LOCK + 1]),
+    reader,
+    file: {
+      descriptor: () => -1,
+      readPage: (pgno, target) => void reads.push([pgno, target.length / PAGE]),
+    },
+    commit: LOCK + 1,
+    range: RANGE,
+    reason: { reason: '', level: 'info' },
+  });
+  pages?.read(LOCK - 2, 4, new Uint8Array(4 * PAGE));
+  assert.deepEqual(reads, [[LOCK - 2, 2]]);
+});
