@@ -4,7 +4,7 @@
  *
  * `SEED`, `RUNS` and `OPS` (operations per run) repeat a run; `LITESTREAM_TEST_SEED` is a soak's.
  */
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { firstSeed } from './harness/campaign.ts';
 import { campaign, runMaintained } from './harness/maintained/campaign.ts';
 import { simulationFolder } from './harness/run.ts';
@@ -19,17 +19,23 @@ test('whatever happens, a replica under upkeep restores what was committed, and 
   await campaign({ seed: SOUGHT ? firstSeed(5054) : 5054, runs: RUNS });
 });
 
-// Names in level 0 keep two writers apart. What deletes them too early lets a number stand for two states.
+/** Runs in which another database is given the same destinations. */
+async function contested(t: TestContext, seeds: readonly number[]): Promise<void> {
+  const folder = simulationFolder();
+  t.after(() => folder.remove());
+  for (const seed of seeds) await runMaintained(folder.path, { seed, ops: 350, contested: true });
+}
+
+test('two databases with one destination do not mix their histories', async (t) => {
+  await contested(t, [1030, 1031, 1034, 1036, 1043, 1113, 1165]);
+});
+
 test(
-  'two databases with one destination do not mix their histories',
-  { todo: 'a number of level 0 that retention or somebody else has freed may be used again' },
-  async (t) => {
-    const folder = simulationFolder();
-    t.after(() => folder.remove());
-    for (const seed of [1113, 1165]) {
-      await runMaintained(folder.path, { seed, ops: 350, contested: true });
-    }
+  'a database takes over a history whose newest file is damaged',
+  {
+    todo: 'the file is fetched as the place to go on from, and found to be damaged again and again',
   },
+  (t) => contested(t, [1017, 1037]),
 );
 
 test('a destination that was bridged can be restored to every instant, and stays small', async (t) => {

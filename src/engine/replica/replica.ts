@@ -251,6 +251,21 @@ export class Replica {
     }, signal);
   }
 
+  /** Looks whether level 0 holds this database's file `txid`, if both have it. @throws LitestreamError `ERR_WRITER_CONFLICT` */
+  async proveOwn(txid: Txid, signal?: AbortSignal): Promise<void> {
+    const local = (await this.#files.list()).filter(
+      (found) => found === txid && !this.#files.isMerged(found),
+    );
+    const own = await sharesHistory({
+      client: this.client,
+      stored: [txid],
+      local,
+      headerOf: (found) => this.#files.header(found),
+      signal,
+    });
+    if (!own) await this.#guard.fail(txid);
+  }
+
   /** Looks whether another writer has gone on behind the position. @throws LitestreamError `ERR_WRITER_CONFLICT` */
   async lookForWriter(signal?: AbortSignal): Promise<void> {
     await this.#turn.run(async () => {

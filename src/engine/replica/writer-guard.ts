@@ -134,6 +134,11 @@ export class WriterGuard {
     this.proven();
   }
 
+  /** @throws LitestreamError `ERR_WRITER_CONFLICT`, now and from now on */
+  async fail(txid: Txid): Promise<never> {
+    throw await this.#found(txid);
+  }
+
   async #look(level: number, position: Txid, signal: AbortSignal | undefined): Promise<void> {
     // Above level 0 a file may begin below the position and end behind it.
     const seek = toTxid(level === 0 ? position + 1n : 1n);

@@ -437,3 +437,37 @@ test('E10 files of another writer behind our position are neither merged nor del
     [0n, 1n, 2n],
   );
 });
+
+test('OPS-19 no snapshot is written where the number it stands for is another writer’s by now', async (t) => {
+  const { clock, commit, database, remotes } = bench(t);
+  const [{ maintenance, store }] = remotes;
+  await commit();
+  await commit();
+  const maxTxid = database.txid;
+  store.store.clear();
+  const foreign = bytesSource(ltxLike(300, clock.now(), 7));
+  await store.write({ level: 0, minTxid: maxTxid, maxTxid }, foreign);
+  await assert.rejects(maintenance.snapshot(), { code: 'ERR_WRITER_CONFLICT' });
+  assert.deepEqual(await listAll(store, 9), []);
+  assert.equal(maintenance.isReady, false, 'nothing is written or deleted any more');
+});
+
+test('OPS-19 level 0 keeps what was uploaded a moment ago, however old the transactions are', async (t) => {
+  const { app, clock, commit, database, remotes } = bench(t);
+  const [remote] = remotes;
+  const { replica } = remote.maintenance;
+  await commit();
+  await remote.maintenance.compact(1);
+  for (let n = 0; n < 3; n++) {
+    app.insert(1);
+    await database.sync();
+  }
+  clock.move(HOUR);
+  await database.syncReplica(replica, database.txid);
+  await remote.maintenance.compact(1);
+  await remote.maintenance.enforceLevel0();
+  assert.equal((await ranges(remote, 0)).length, 4);
+  clock.move(HOUR);
+  await remote.maintenance.enforceLevel0();
+  assert.equal((await ranges(remote, 0)).length, 1);
+});

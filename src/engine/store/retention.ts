@@ -14,6 +14,7 @@ import type { Database } from '../db/database.ts';
 import type { Ports, StoreOptions } from '../options.ts';
 import type { Replica } from '../replica/replica.ts';
 import { listLevel, type ReplicaView, SNAPSHOT_LEVEL } from './replica-view.ts';
+import { UploadAge } from './upload-age.ts';
 
 export interface RetentionInit {
   readonly database: Database;
@@ -57,6 +58,7 @@ export class RetentionRunner {
   #onlySnapshot: FileInfo | undefined;
   /** A mass deletion that waits for the next round to confirm it. */
   #unconfirmed = false;
+  readonly #uploads = new UploadAge();
 
   constructor(init: RetentionInit) {
     this.#init = init;
@@ -80,6 +82,7 @@ export class RetentionRunner {
   isLevel0Due(): boolean {
     const { options, ports, replica, view } = this.#init;
     if (options.l0RetentionMs <= 0) return false;
+    this.#settled();
     const state = this.#level0;
     if (state === undefined) return true;
     const compacted = view.newest(1)?.maxTxid ?? 0n;
@@ -109,7 +112,8 @@ export class RetentionRunner {
       ? await listLevel(client, 0, signal)
       : await this.#localFiles();
     // What lies behind our position may be another writer's: it has to be found there by the next upload.
-    const level0 = listed.filter(({ maxTxid }) => maxTxid <= position);
+    const settled = this.#settled();
+    const level0 = listed.filter(({ maxTxid }) => maxTxid <= settled);
     const cutoffMs = ports.clock.now() - options.l0RetentionMs;
     const plan = planLevel0Retention({ level0, level1, cutoffMs, floor: this.#floor });
     this.#gauges(
@@ -124,17 +128,25 @@ export class RetentionRunner {
     await this.#noteLocalFloor(rest[0], level1);
     this.#level0 = {
       oldest: rest[0],
-      wasRecent: rest[0] !== undefined && rest[0].createdAt > cutoffMs,
+      wasRecent: settled < position || rest.slice(0, 1).some((file) => file.createdAt > cutoffMs),
       position,
       compacted: known?.maxTxid ?? 0n,
     };
     const removed = await this.#dropLocal();
     const count = options.retentionEnabled ? deletions.length : removed;
-    if (count === 0) return;
-    this.#init.logger.log('info', 'l0 retention enforced', {
-      deleted_count: count,
-      max_l1_txid: level1.at(-1)?.maxTxid,
-    });
+    const attributes = { deleted_count: count, max_l1_txid: level1.at(-1)?.maxTxid };
+    if (count > 0) this.#init.logger.log('info', 'l0 retention enforced', attributes);
+  }
+
+  /**
+   * Where the replica stood one retention time ago. What was uploaded since stays, however old the transactions are: another writer
+   * that has not looked here for a while must find the numbers taken.
+   */
+  #settled(): bigint {
+    const { options, ports, replica } = this.#init;
+    const { knownHistory, position = 0n } = replica;
+    const at = { now: ports.clock.now(), ageMs: options.l0RetentionMs };
+    return this.#uploads.settled(position, knownHistory?.lastTxid ?? 0n, at);
   }
 
   /** False if it is known that no snapshot can have expired. */

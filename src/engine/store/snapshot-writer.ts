@@ -58,6 +58,8 @@ export class SnapshotWriter {
       if (replica.position === undefined)
         throw notReady('replica not ready: it is looked at again');
       const { key, source } = snapshot;
+      // Somebody may have emptied the replica since, and somebody else have used the number.
+      if (gone === undefined) await replica.proveOwn(txid, signal);
       const file =
         gone === undefined
           ? await replica.client.write(key, source, { signal })
