@@ -23,8 +23,8 @@ const WINDOWS_BYTES = 2 * 1024 * 1024;
 const WINDOW_MAX = 128 * 1024;
 const FRAME_HEADER = 10;
 const CHUNK_BYTES = 256 * 1024;
-/** Each CRC stream has tables of its own. */
 const KERNEL_BYTES = writerArenaBytes(CHUNK_BYTES) - writerBytes(CHUNK_BYTES);
+/** Each CRC stream has tables of its own. */
 const STREAM_BYTES = 2304;
 const OPENED_AT_ONCE = 16;
 

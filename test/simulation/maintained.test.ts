@@ -2,21 +2,15 @@
  * Random operations of an application, a daemon with compaction, snapshots and retention, restores, checked after each
  * step: invariants E1, E5, E9, E10, E11, E12, E13, E14 of the engine, I1, I5, I6, I7 of restore.
  *
- * `SEED`, `RUNS` and `OPS` (operations per run) repeat a run; `LITESTREAM_TEST_SEED` is a soak's.
+ * `SEED`, `RUNS` and `OPS` (steps per run) repeat a run; `LITESTREAM_TEST_SEED` is a soak's.
  */
 import { test, type TestContext } from 'node:test';
-import { firstSeed } from './harness/campaign.ts';
-import { campaign, runMaintained } from './harness/maintained/campaign.ts';
+import { campaign } from './harness/campaign.ts';
+import { runMaintained } from './harness/maintained/campaign.ts';
 import { simulationFolder } from './harness/run.ts';
 
-/** A soak seeks seeds that nobody has run before; the others repeat what is known to pass. */
-const SOUGHT = ['SEED', 'LITESTREAM_TEST_SEED', 'SLOW'].some(
-  (name) => process.env[name] !== undefined,
-);
-const RUNS = process.env['SLOW'] === undefined ? 220 : 600;
-
 test('whatever happens, a replica under upkeep restores what was committed, and stays small', async () => {
-  await campaign({ seed: SOUGHT ? firstSeed(5054) : 5054, runs: RUNS });
+  await campaign('maintained');
 });
 
 /** Runs in which another database is given the same destinations. */

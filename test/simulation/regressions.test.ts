@@ -9,15 +9,15 @@ import { PageBatch } from '../../src/engine/db/page-batch.ts';
 import { WalCapture } from '../../src/engine/db/wal-capture.ts';
 import { WAL_HEADER_SIZE } from '../../src/formats/sqlite/index.ts';
 import { PinnedFile } from '../../src/sqlite/index.ts';
-import { describeFailure } from './harness/campaign.ts';
-import { run, type RunOptions, simulationFolder } from './harness/run.ts';
+import { describeFailure, run, type RunOptions, simulationFolder } from './harness/run.ts';
 import { Simulation } from './harness/simulation.ts';
 
 async function passes(t: TestContext, options: RunOptions): Promise<void> {
   const folder = simulationFolder();
   t.after(() => folder.remove());
   const { failure } = await run(folder.path, options);
-  if (failure !== undefined) throw new Error(describeFailure(failure));
+  if (failure !== undefined)
+    throw new Error(describeFailure('test/simulation/regressions.test.ts', failure));
 }
 
 /** An engine that has captured everything of a database with some rows, and connections beside the simulation's own. */

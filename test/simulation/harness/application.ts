@@ -1,8 +1,9 @@
 import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { History } from './history.ts';
 import type { Interference } from './interference.ts';
 import type { Random } from './random.ts';
+import type { Tally } from './tally.ts';
 import { Violation } from './violation.ts';
 
 export const CHECKPOINT_MODES = ['PASSIVE', 'FULL', 'RESTART', 'TRUNCATE'] as const;
@@ -18,6 +19,7 @@ export interface ApplicationOptions {
   readonly random: Random;
   readonly history: History;
   readonly interference: Interference;
+  readonly tally: Tally;
   readonly pageSize: number;
   readonly autoVacuum: number;
   /** Frames; 0 = never. */
@@ -31,6 +33,8 @@ export class Application {
   #main: DatabaseSync | undefined;
   #other: DatabaseSync | undefined;
   #observer: DatabaseSync | undefined;
+  #dataVersion: StatementSync | undefined;
+  #seenVersion: unknown;
   #readers: DatabaseSync[] = [];
   #tables = 0;
   #saved: Uint8Array | undefined;
@@ -76,6 +80,7 @@ export class Application {
   }
 
   connect(): void {
+    this.#o.tally.add('connect');
     const open = (): DatabaseSync => {
       const db = new DatabaseSync(this.#o.path, { timeout: 0 });
       db.exec(`PRAGMA journal_mode = wal; PRAGMA synchronous = OFF`);
@@ -86,12 +91,18 @@ export class Application {
     this.#other = open();
     this.#other.exec('PRAGMA cache_size = 4');
     this.#observer = open();
+    this.#dataVersion = this.#observer.prepare('PRAGMA data_version');
+    this.#seenVersion = undefined;
     this.observe();
   }
 
-  /** Notes the committed state. */
+  /** Notes the committed state. SQLite knows whether others have committed since the observer looked last. */
   observe(): void {
-    if (this.#observer !== undefined) this.#o.history.note(this.#observer.serialize());
+    if (this.#observer === undefined) return;
+    const version = this.#dataVersion?.get()?.['data_version'];
+    if (version === this.#seenVersion) return;
+    this.#seenVersion = version;
+    this.#o.history.note(this.#observer.serialize());
   }
 
   /** The same without an open connection; the engine must have one, or the WAL's fate would change. */
@@ -103,6 +114,7 @@ export class Application {
   }
 
   disconnect(): void {
+    if (this.#main !== undefined) this.#o.tally.add('disconnect');
     for (const reader of this.#readers) reader.close();
     this.#readers = [];
     for (const db of [this.#observer, this.#other, this.#main]) db?.close();
@@ -114,7 +126,7 @@ export class Application {
     if (this.#main === undefined || this.writing) return;
     const { random } = this.#o;
     const db = this.#main;
-    this.#attempt(db, () => {
+    this.#attempt('transaction', db, () => {
       db.exec('BEGIN IMMEDIATE');
       const steps = random.weighted([
         [5, 1],
@@ -130,7 +142,7 @@ export class Application {
   beginLarge(): void {
     if (this.#other === undefined || this.writing) return;
     const db = this.#other;
-    this.#attempt(db, () => {
+    this.#attempt('large transaction begun', db, () => {
       db.exec('BEGIN IMMEDIATE');
       this.#spill(db);
     });
@@ -140,13 +152,13 @@ export class Application {
   continueLarge(): void {
     const db = this.#other;
     if (db === undefined || !this.writing) return;
-    this.#attempt(db, () => this.#spill(db));
+    this.#attempt('large transaction grown', db, () => this.#spill(db));
   }
 
   endLarge(): void {
     const db = this.#other;
     if (db === undefined || !this.writing) return;
-    this.#attempt(db, () => {
+    this.#attempt('large transaction ended', db, () => {
       if (this.#o.random.chance(0.3)) db.exec('SAVEPOINT s; DELETE FROM t; ROLLBACK TO s');
       db.exec(this.#o.random.chance(0.5) ? 'COMMIT' : 'ROLLBACK');
     });
@@ -156,13 +168,13 @@ export class Application {
     if (this.#main === undefined || this.writing) return;
     const db = this.#main;
     const sql = this.#o.random.pick(['VACUUM', 'PRAGMA incremental_vacuum(3)']);
-    this.#attempt(db, () => db.exec(sql));
+    this.#attempt('vacuum', db, () => db.exec(sql));
   }
 
   checkpoint(mode: CheckpointMode): void {
     if (this.#main === undefined) return;
     const db = this.#main;
-    this.#attempt(db, () => {
+    this.#attempt('checkpoint', db, () => {
       db.prepare(`PRAGMA wal_checkpoint(${mode})`).all();
     });
   }
@@ -171,7 +183,7 @@ export class Application {
     if (this.#main === undefined || this.#readers.length >= READERS_MAX) return;
     const db = new DatabaseSync(this.#o.path, { timeout: 0, readOnly: this.#o.random.chance(0.5) });
     this.#readers.push(db);
-    this.#attempt(db, () => {
+    this.#attempt('read transaction begun', db, () => {
       db.exec('BEGIN');
       db.prepare('SELECT count(*) FROM t').all();
     });
@@ -180,6 +192,7 @@ export class Application {
   closeReader(): void {
     const { random } = this.#o;
     if (this.#readers.length === 0) return;
+    this.#o.tally.add('read transaction ended');
     const [reader] = this.#readers.splice(random.below(this.#readers.length), 1);
     reader?.close();
   }
@@ -192,6 +205,7 @@ export class Application {
   /** Another file takes the database's name. Every connection is closed. */
   replace(): void {
     if (this.#main !== undefined) return;
+    this.#o.tally.add('replaced');
     const { path, random } = this.#o;
     const fresh = this.#saved === undefined || random.chance(0.3);
     if (!fresh && this.#saved !== undefined) {
@@ -208,6 +222,7 @@ export class Application {
   /** Another page size, or rollback journal for a while. The engine is down, no connection is open. */
   rebuild(): void {
     if (this.#main !== undefined) return;
+    this.#o.tally.add('rebuilt');
     const { path, random } = this.#o;
     const db = new DatabaseSync(path, { timeout: 0 });
     db.exec('PRAGMA journal_mode = delete');
@@ -234,7 +249,8 @@ export class Application {
   }
 
   /** Runs statements as another process would; a lock of the engine's is an error only when the engine is not at work. */
-  #attempt(db: DatabaseSync, body: () => void): void {
+  #attempt(what: string, db: DatabaseSync, body: () => void): void {
+    this.#o.tally.add(what);
     const before = this.#observer?.isTransaction;
     try {
       body();

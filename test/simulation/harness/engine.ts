@@ -11,6 +11,7 @@ import type { SimulatedClock } from './clock.ts';
 import type { Interference } from './interference.ts';
 import type { Random } from './random.ts';
 import type { SyncFileSystem } from './sync-file-system.ts';
+import type { Tally } from './tally.ts';
 import { check } from './violation.ts';
 
 /** The long checkpoint on a connection of its own, without a thread: its interruptions are the simulation's. */
@@ -94,6 +95,7 @@ export interface EngineOptions {
   readonly clock: SimulatedClock;
   readonly files: SyncFileSystem;
   readonly interference: Interference;
+  readonly tally: Tally;
   readonly replicas: number;
   readonly settings: Omit<DatabaseOptions, 'path' | 'metaPath' | 'replicas'> & {
     readonly autoRecover: boolean;
@@ -141,6 +143,7 @@ export class Engine {
   start(): void {
     const { clock, interference, path, random, settings } = this.#o;
     interference.reset();
+    this.#o.tally.add('start');
     this.fileSystem.reset();
     this.starts++;
     const ports: Ports = {
@@ -172,6 +175,7 @@ export class Engine {
 
   /** Captures everything. Resolves to what went wrong, if anything did. */
   sync(): Promise<unknown> {
+    this.#o.tally.add('sync');
     return this.#run(() => this.database.sync());
   }
 
@@ -179,11 +183,13 @@ export class Engine {
   upload(index: number, txid: Txid): Promise<unknown> {
     const replica = this.database.replicas[index];
     check(replica !== undefined, 'the replica is configured');
+    this.#o.tally.add('upload');
     return this.#run(() => this.database.syncReplica(replica, txid));
   }
 
   /** Reads a whole snapshot view. Undefined if there is nothing. */
   async readView(): Promise<ViewOutcome | undefined> {
+    this.#o.tally.add('snapshot view');
     let outcome: ViewOutcome | undefined;
     const failure = await this.#run(async () => {
       const view = await this.database.view();
@@ -212,6 +218,7 @@ export class Engine {
     const database = this.database;
     const { interference } = this.#o;
     const dead = interference.dead || this.fileSystem.crashed;
+    this.#o.tally.add(dead ? 'crash' : 'stop');
     if (dead) this.fileSystem.crash();
     interference.reset();
     this.#database = undefined;

@@ -1,9 +1,9 @@
 import { crc32 } from 'node:zlib';
 import { check } from './violation.ts';
 
-/** Digest of a database image; equal for equal images only, as far as 64 bits can tell. */
+/** Digest of a database image; equal for equal images only, as far as 32 bits and the size can tell. */
 export function imageKey(image: Uint8Array): string {
-  return `${image.length}:${crc32(image)}:${crc32(image, 0x5bd1e995)}`;
+  return `${image.length}:${crc32(image)}`;
 }
 
 /** Every committed state that the application has seen, in order. */
@@ -29,18 +29,27 @@ export class History {
     return this.#images[index];
   }
 
-  /** Notes the state after an operation; nothing if it is the state before. */
+  /** Notes the state after an operation; nothing if it is the state before. The image is kept, not copied. */
   note(image: Uint8Array): void {
     const key = imageKey(image);
     if (this.#keys.at(-1) === key) return;
     this.#keys.push(key);
-    this.#images.push(Buffer.from(image));
+    this.#images.push(Buffer.from(image.buffer, image.byteOffset, image.length));
   }
 
   /** The first state from `from` on that has this key. */
   find(key: string, from: number): number | undefined {
     const index = this.#keys.indexOf(key, from);
     return index === -1 ? undefined : index;
+  }
+
+  /** The first state from `from` on that is this image, byte for byte. */
+  findImage(image: Uint8Array, key: string, from: number): number | undefined {
+    for (let at = this.find(key, from); at !== undefined; at = this.find(key, at + 1)) {
+      const state = this.#images[at];
+      if (state !== undefined && Buffer.compare(state, image) === 0) return at;
+    }
+    return undefined;
   }
 
   /** Says how an image differs from the nearest states. */

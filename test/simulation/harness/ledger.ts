@@ -20,6 +20,8 @@ export interface Entry {
   readonly key: string;
   /** State of the application's history that it holds. */
   readonly index: number;
+  /** The state that the file was applied to. */
+  readonly base?: Buffer | undefined;
 }
 
 /** Applies one file to the state before it. */
@@ -63,13 +65,15 @@ export class Chain {
     const image = apply(base?.image, file, what);
     const key = imageKey(image);
     const from = base?.index ?? 0;
-    const index = this.#history.find(key, from);
-    if (index === undefined) {
+    const index = this.#history.findImage(image, key, from);
+    const state = index === undefined ? undefined : this.#history.image(index);
+    if (index === undefined || state === undefined) {
       const near = this.#history.explain(image, file.header.pageSize, from);
       const kind = `${file.pages.length} of ${file.header.commit} pages`;
       throw new Violation(`${what} (${kind}) is no committed state since ${from}: ${near}`);
     }
-    const entry = { bytes, image, key, index };
+    // The state's own image: it is the same, and there are many.
+    const entry = { bytes, image: state, key, index, base: base?.image };
     this.entries.set(txid, entry);
     if (txid > this.tip) this.tip = txid;
     return entry;
@@ -211,6 +215,12 @@ export class Ledger {
     check(local !== undefined, `${name} was a local file`);
     check(Buffer.compare(local.bytes, bytes) === 0, `${name} has the bytes of the local file`);
     check(txid <= remote.tip + 1n, `${name} follows ${formatTxid(remote.tip)} without a gap`);
-    remote.add(txid, bytes, remote.entries.get(txid - 1n));
+    const base = remote.entries.get(txid - 1n);
+    // The same file on the same state, looked at already.
+    if (base !== undefined && base.image === local.base && base.index <= local.index) {
+      remote.take(txid, local);
+    } else {
+      remote.add(txid, bytes, base);
+    }
   }
 }

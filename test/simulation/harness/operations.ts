@@ -22,6 +22,8 @@ interface Operation {
   readonly weight: number;
   readonly when: (simulation: Simulation) => boolean;
   readonly run: (simulation: Simulation) => Promise<void> | void;
+  /** It is one operation by itself; others consist of what counts where it is done. */
+  readonly counts?: boolean;
 }
 
 const always = (): boolean => true;
@@ -38,6 +40,10 @@ const abandoned = (s: Simulation): boolean => down(s) && closed(s);
 
 function operation(weight: number, when: Operation['when'], run: Operation['run']): Operation {
   return { weight, when, run };
+}
+
+function event(weight: number, when: Operation['when'], run: Operation['run']): Operation {
+  return { weight, when, run, counts: true };
 }
 
 /** How often others act in the middle of the engine's next piece of work. */
@@ -90,20 +96,20 @@ const ENGINE: Readonly<Record<string, Operation>> = {
 };
 
 const FAULTS: Readonly<Record<string, Operation>> = {
-  'die at a call': operation(1, up, (s) => {
+  'die at a call': event(1, up, (s) => {
     const label = s.random.pick(LABELS);
     s.engine.fileSystem.crash({ label, nth: s.random.between(1, 3), after: s.random.chance(0.5) });
   }),
-  'die anywhere': operation(1.5, up, (s) =>
+  'die anywhere': event(1.5, up, (s) =>
     s.interference.dieAfter(s.random.between(1, s.random.pick([10, 100, 1000]))),
   ),
-  'disk fails': operation(1.5, up, (s) => {
+  'disk fails': event(1.5, up, (s) => {
     s.faults = true;
     const errno = s.random.pick(['EIO', 'ENOSPC']);
     const label = s.random.pick(LABELS);
     s.engine.fileSystem.fail(errno, { label, nth: s.random.between(1, 3) });
   }),
-  'disk works': operation(
+  'disk works': event(
     1,
     ({ faults }) => faults,
     (s) => {
@@ -111,12 +117,12 @@ const FAULTS: Readonly<Record<string, Operation>> = {
       s.faults = false;
     },
   ),
-  'destination down or up': operation(1.5, always, (s) => {
+  'destination down or up': event(1.5, always, (s) => {
     const destination = s.random.pick(s.engine.destinations);
     destination.down = !destination.down;
     destination.client.setDown(destination.down);
   }),
-  'request fails': operation(3, always, (s) => {
+  'request fails': event(3, always, (s) => {
     s.random.pick(s.engine.destinations).client.inject({
       operation: s.random.pick(['list', 'read', 'write', 'write', 'write']),
       kind: s.random.pick(['before', 'after', 'partial']),
@@ -124,21 +130,21 @@ const FAULTS: Readonly<Record<string, Operation>> = {
       amount: s.random.below(2000),
     });
   }),
-  'time passes': operation(5, always, (s) => s.clock.pass(s.random.pick([5, 100, 2000, 40_000]))),
-  'clock is set': operation(0.5, always, (s) => s.clock.jump((s.random.next() - 0.5) * DAY_MS)),
-  'metadata removed': operation(0.25, losable, (s) => {
+  'time passes': event(5, always, (s) => s.clock.pass(s.random.pick([5, 100, 2000, 40_000]))),
+  'clock is set': event(0.5, always, (s) => s.clock.jump((s.random.next() - 0.5) * DAY_MS)),
+  'metadata removed': event(0.25, losable, (s) => {
     reset(s);
     return restart(s);
   }),
-  'newest file removed': operation(0.2, losable, (s) => harm(s, () => undefined)),
-  'newest file damaged': operation(0.2, losable, (s) => {
+  'newest file removed': event(0.2, losable, (s) => harm(s, () => undefined)),
+  'newest file damaged': event(0.2, losable, (s) => {
     return harm(s, (bytes) => {
       const at = s.random.below(bytes.length);
       bytes[at] = (bytes[at] ?? 0) ^ (1 << s.random.below(8));
       return bytes;
     });
   }),
-  'newest file cut': operation(0.2, losable, (s) => {
+  'newest file cut': event(0.2, losable, (s) => {
     return harm(s, (bytes) => bytes.subarray(0, s.random.below(bytes.length)));
   }),
   replace: operation(1.5, abandoned, ({ application }) => application.replace()),
@@ -186,14 +192,16 @@ async function restart(s: Simulation): Promise<void> {
   }
 }
 
+/** Name and operation with its weight. */
+const CHOICES = Object.entries(ALL).map((each) => [each[1].weight, each] as const);
+
 /** Does one thing. */
 export async function step(simulation: Simulation): Promise<void> {
-  const possible = Object.entries(ALL).filter(([, { when }]) => when(simulation));
-  const [name, { run }] = simulation.random.weighted(
-    possible.map(([each, what]) => [what.weight, [each, what] as const] as const),
-  );
+  const possible = CHOICES.filter(([, [, { when }]]) => when(simulation));
+  const [name, { counts, run }] = simulation.random.weighted(possible);
   const { engine, history, steps } = simulation;
   steps.push(name);
+  if (counts === true) simulation.tally.add(name);
   await run(simulation);
   steps[steps.length - 1] = `${name} ${engine.txid}/${history.last}`;
 }

@@ -30,6 +30,16 @@ export interface RunResult {
   readonly starts: number;
   readonly files: number;
   readonly fulls: number;
+  /** Operations by name. */
+  readonly counts: ReadonlyMap<string, number>;
+}
+
+/** The one line that repeats a failing run, and what led to it. */
+export function describeFailure(file: string, failure: Failure): string {
+  const { seed, ops, error, steps, journal } = failure;
+  const command = `SEED=${seed} RUNS=1 OPS=${ops} node --test ${file}`;
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `${command}\n${text}\nsteps (TXID/state): ${steps.join(' | ')}\n${journal.join('\n')}`;
 }
 
 /** A folder in memory if the machine has one. */
@@ -65,5 +75,6 @@ export async function run(folder: string, options: RunOptions): Promise<RunResul
     starts: simulation.engine.starts,
     files: simulation.ledger.local.entries.size,
     fulls: simulation.engine.journal.fulls,
+    counts: simulation.tally.counts,
   };
 }

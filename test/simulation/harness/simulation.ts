@@ -12,6 +12,7 @@ import { judgeSync, judgeUpload } from './judgement.ts';
 import { Ledger } from './ledger.ts';
 import { Random } from './random.ts';
 import { SyncFileSystem } from './sync-file-system.ts';
+import { Tally } from './tally.ts';
 import { check } from './violation.ts';
 
 export interface SimulationOptions {
@@ -36,6 +37,7 @@ export class Simulation {
   readonly history: History = new History();
   readonly interference: Interference;
   readonly files: SyncFileSystem = new SyncFileSystem();
+  readonly tally: Tally = new Tally();
   readonly application: Application;
   readonly engine: Engine;
   readonly ledger: Ledger;
@@ -68,6 +70,7 @@ export class Simulation {
       random,
       history: this.history,
       interference: this.interference,
+      tally: this.tally,
       pageSize: random.pick([512, 512, 1024, 4096]),
       autoVacuum: random.pick([0, 0, 1, 2]),
       autoCheckpoint: random.pick([0, 0, 4, 1000]),
@@ -81,6 +84,7 @@ export class Simulation {
       clock: this.clock,
       files: this.files,
       interference: this.interference,
+      tally: this.tally,
       replicas: replicas ?? random.pick([1, 2, 2]),
       settings: {
         monitorIntervalMs: 0,
@@ -142,6 +146,7 @@ export class Simulation {
     const remote = this.ledger.remotes[index];
     const entry = remote?.entries.get(txid);
     if (remote === undefined || entry === undefined) return;
+    this.tally.add('restore');
     const outputPath = join(this.folder, 'restored', String(this.#restores++));
     await this.clock.drive(
       restoreDatabase({

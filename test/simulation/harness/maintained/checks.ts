@@ -30,6 +30,7 @@ interface Restored {
 
 /** Restores; what comes out must be the state that its TXID stands for. */
 async function restore(world: World, remote: Remote, target: RestoreTarget): Promise<Restored> {
+  world.tally.add('restore');
   const outputPath = join(world.folder, 'restored', 'db');
   const client = new MemoryClient({ store: remote.store, path: remote.name });
   const { clock, files: fileSystem } = world;
@@ -56,7 +57,7 @@ async function restore(world: World, remote: Remote, target: RestoreTarget): Pro
 export async function restoreLatest(world: World, remote: Remote): Promise<boolean> {
   if (remote.store.size === 0) return true;
   const { failure, txid } = await restore(world, remote, {});
-  world.count('latest restored');
+  world.seen.add('latest restored');
   const good = failure === undefined && txid >= remote.acknowledged;
   if (remote.harm === undefined) {
     const text = `${remote.name} restores ${txid} of ${remote.acknowledged}: ${errorMessage(failure)}`;
@@ -68,7 +69,7 @@ export async function restoreLatest(world: World, remote: Remote): Promise<boole
 /** A TXID that files lead to is restored, any other one refused. */
 export async function restoreTxid(world: World, remote: Remote, txid: bigint): Promise<void> {
   const { failure, txid: found } = await restore(world, remote, { txid: toTxid(txid) });
-  world.count('TXID restored');
+  world.seen.add('TXID restored');
   if (failure === undefined) check(found === txid, `I1: ${txid} was asked for, not ${found}`);
   if (remote.damaged.size > 0) return;
   const expected = reachable(remote.files()).has(txid);
@@ -82,7 +83,7 @@ export async function restoreTime(
   timestampMs: number,
 ): Promise<void> {
   const { failure, txid } = await restore(world, remote, { timestampMs });
-  world.count('time restored');
+  world.seen.add('time restored');
   if (remote.damaged.size > 0) return;
   const eligible = remote.files().filter(({ createdAt }) => createdAt < timestampMs);
   const expected = greatest(reachable(eligible));
@@ -100,12 +101,13 @@ export async function restoreTime(
  */
 export async function verify(world: World, remote: Remote): Promise<void> {
   if (remote.store.size === 0) return;
+  world.tally.add('verification');
   const { clock } = world;
   const client = new MemoryClient({ store: remote.store, path: remote.name });
   const files = remote.files();
   const list = (): Promise<FileInfo[]> => Promise.resolve(remote.files());
   const sweep = await clock.drive(sweepFiles({ client, clock, files, list }));
-  world.count('verified');
+  world.seen.add('verified');
   const findings = [...checkChain(files).findings, ...sweep.findings];
   const damages = findings.filter(({ severity }) => severity === 'damage');
   const found = damages.map(({ message }) => message).join('; ');

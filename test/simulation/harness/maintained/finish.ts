@@ -23,6 +23,7 @@ export async function finish(world: World): Promise<void> {
     }
     await verify(world, remote);
   }
+  if (world.followed) await world.follower.catchUp();
   if (!world.jumps) checkBounds(world);
   check(writer.application.integrity() === 'ok', "the application's database is intact");
   await world.stop(writer, false);

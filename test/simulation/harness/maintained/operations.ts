@@ -27,6 +27,8 @@ interface Operation {
   readonly weight: number;
   readonly when: (world: World) => boolean;
   readonly run: (world: World) => Promise<unknown> | void;
+  /** It is one operation by itself; others consist of what counts where it is done. */
+  readonly counts?: boolean;
 }
 
 /** File operations of the engine at which it dies or fails. */
@@ -69,6 +71,10 @@ function operation(weight: number, when: Operation['when'], run: Operation['run'
   return { weight, when, run };
 }
 
+function event(weight: number, when: Operation['when'], run: Operation['run']): Operation {
+  return { weight, when, run, counts: true };
+}
+
 function anyIndex({ random, remotes }: World): number {
   return random.below(remotes.length);
 }
@@ -97,7 +103,7 @@ const ENGINE: Readonly<Record<string, Operation>> = {
   upload: operation(6, up, (w) => w.upload(w.writer, anyIndex(w))),
   compact: operation(9, up, (w) => compact(w, w.writer, anyIndex(w), w.random.between(1, 3))),
   'scheduled snapshot': operation(3, up, (w) => scheduledSnapshot(w, w.writer, anyIndex(w))),
-  'forced snapshot': operation(1, up, (w) =>
+  'forced snapshot': event(1, up, (w) =>
     w.work(w.writer, (signal) => w.writer.maintenance(anyIndex(w)).snapshot(signal)),
   ),
   'level-0 retention': operation(4, up, (w) => level0Retention(w, w.writer, anyIndex(w))),
@@ -134,15 +140,15 @@ const CHECKS: Readonly<Record<string, Operation>> = {
 };
 
 const FAULTS: Readonly<Record<string, Operation>> = {
-  'time passes': operation(9, always, (w) => w.clock.pass(w.random.pick(PASSES_MS))),
-  'disk fails': operation(1, up, (w) => {
+  'time passes': event(9, always, (w) => w.clock.pass(w.random.pick(PASSES_MS))),
+  'disk fails': event(1, up, (w) => {
     w.writer.faults = true;
     const picked = w.random.pick(LABELS);
     const label = picked === 'any' ? undefined : picked;
     const errno = w.random.pick(['EIO', 'ENOSPC']);
     w.writer.fileSystem.fail(errno, { label, nth: w.random.between(1, 3) });
   }),
-  'request fails': operation(3, always, (w) => {
+  'request fails': event(3, always, (w) => {
     const client = w.random.chance(0.85) ? w.random.pick(w.writer.clients) : w.follower.client;
     client.inject({
       operation: w.random.pick(['list', 'list', 'read', 'write', 'write', 'delete']),
@@ -151,34 +157,34 @@ const FAULTS: Readonly<Record<string, Operation>> = {
       amount: w.random.below(w.random.pick([4, 2000])),
     });
   }),
-  'destination down or up': operation(0.8, always, (w) => {
+  'destination down or up': event(0.8, always, (w) => {
     const index = anyIndex(w);
     const remote = w.remote(index);
     remote.down = !remote.down;
     w.writer.clients[index]?.setDown(remote.down);
     w.rival?.clients[index]?.setDown(remote.down);
   }),
-  'queue shortened': operation(1.5, up, async (w) => {
+  'queue shortened': event(1.5, up, async (w) => {
     await w.work(w.writer, (signal) => w.writer.shortenQueue(signal));
   }),
   follow: operation(2, always, (w) => w.follower.follow(w.random.between(1, 8))),
-  'object lost': operation(0.3, always, (w) => loseObject(w, anyRemote(w))),
-  'object damaged': operation(0.3, always, (w) => damageObject(w, anyRemote(w))),
-  'destination emptied': operation(0.08, always, (w) => wipe(w, anyRemote(w))),
-  'metadata removed': operation(0.5, recoverable, (w) => loseMetadata(w)),
-  'everything lost': operation(0.2, nobody, (w) => loseEverything(w)),
-  'clock is set': operation(
+  'object lost': event(0.3, always, (w) => loseObject(w, anyRemote(w))),
+  'object damaged': event(0.3, always, (w) => damageObject(w, anyRemote(w))),
+  'destination emptied': event(0.08, always, (w) => wipe(w, anyRemote(w))),
+  'metadata removed': event(0.5, recoverable, (w) => loseMetadata(w)),
+  'everything lost': event(0.2, nobody, (w) => loseEverything(w)),
+  'clock is set': event(
     0.5,
     ({ jumps }) => jumps,
     (w) => w.clock.jump((w.random.next() - 0.5) * 2 * DAY),
   ),
-  'follower dies': operation(0.3, always, (w) => {
+  'follower dies': event(0.3, always, (w) => {
     const point = { nth: w.random.between(1, 30), after: w.random.chance(0.5) };
     w.follower.fileSystem.crash(point);
     return w.follower.follow(4);
   }),
-  'copy deleted': operation(0.1, always, (w) => w.follower.forget()),
-  'die at a call': operation(0.8, up, (w) => {
+  'copy deleted': event(0.1, always, (w) => w.follower.forget()),
+  'die at a call': event(0.8, up, (w) => {
     const picked = w.random.pick(LABELS);
     const label = picked === 'any' ? undefined : picked;
     w.writer.fileSystem.crash({ label, nth: w.random.between(1, 5), after: w.random.chance(0.5) });
@@ -198,22 +204,50 @@ const RIVAL: Readonly<Record<string, Operation>> = {
   'rival ends': operation(0.7, rivalUp, (w) => rivalEnds(w)),
 };
 
+/** Only in some runs, as before. */
+const follows = ({ followed }: World): boolean => followed;
+
+const FOLLOWER: Readonly<Record<string, Operation>> = {
+  'follow on': operation(14, follows, (w) => w.follower.follow(w.random.between(1, 4))),
+  'copy opened': operation(3, follows, ({ follower }) => follower.openReader()),
+  'copy held': operation(1, follows, ({ follower }) => follower.holdReader()),
+  'copy released': operation(4, follows, ({ follower }) => follower.releaseReaders()),
+  'disk of the copy fails': event(1.5, follows, ({ follower, random }) =>
+    follower.breakDisk(random.pick(['EIO', 'ENOSPC']), random.between(1, 40)),
+  ),
+  'follower dies again': event(1.5, follows, (w) => {
+    const point = { nth: w.random.between(1, 60), after: w.random.chance(0.5) };
+    w.follower.fileSystem.crash(point);
+    return w.follower.follow(4);
+  }),
+  'follower cut off': event(1.5, follows, ({ follower, random }) =>
+    follower.client.inject({
+      operation: random.pick(['list', 'read', 'read']),
+      kind: random.pick(['before', 'after', 'partial', 'hang', 'truncate']),
+      nth: random.between(1, 8),
+      amount: random.below(random.pick([4, 2000])),
+    }),
+  ),
+};
+
 const ALL: Readonly<Record<string, Operation>> = {
   ...APPLICATION,
   ...ENGINE,
   ...CHECKS,
   ...FAULTS,
   ...RIVAL,
+  ...FOLLOWER,
 };
+
+/** Name and operation with its weight. */
+const CHOICES = Object.entries(ALL).map((each) => [each[1].weight, each] as const);
 
 /** Does one thing. */
 export async function step(world: World): Promise<void> {
-  const possible = Object.entries(ALL).filter(([, { when }]) => when(world));
-  const [name, { run }] = world.random.weighted(
-    possible.map(([each, what]) => [what.weight, [each, what] as const] as const),
-  );
+  const possible = CHOICES.filter(([, [, { when }]]) => when(world));
+  const [name, { counts, run }] = world.random.weighted(possible);
   world.steps.push(name);
-  world.count(name);
+  if (counts === true) world.tally.add(name);
   await run(world);
   world.steps[world.steps.length - 1] = `${name} ${world.writer.txid}/${world.writer.history.last}`;
 }

@@ -30,6 +30,7 @@ export async function compact(
   level: number,
 ): Promise<void> {
   if (!writer.running) return;
+  world.tally.add('compaction');
   await world.work(writer, (signal) => writer.maintenance(index).compact(level, signal));
 }
 
@@ -41,12 +42,14 @@ export async function scheduledSnapshot(
   if (!writer.running) return;
   const { clock, store } = world;
   retentionRuns(world);
+  world.tally.add('snapshot');
   await world.work(writer, async (signal) => {
     await writer.maintenance(index).scheduledSnapshot((newest) => {
       const now = clock.now();
       const boundary = previousBoundary(now, store.snapshotIntervalMs);
       return newest.createdAt > boundary && newest.createdAt <= now;
     }, signal);
+    world.tally.add('retention');
     await writer.maintenance(index).scheduledRetention(signal);
   });
 }
@@ -54,12 +57,14 @@ export async function scheduledSnapshot(
 export async function level0Retention(world: World, writer: Writer, index: number): Promise<void> {
   if (!writer.running) return;
   retentionRuns(world);
+  world.tally.add('retention of level 0');
   await world.work(writer, (signal) => writer.maintenance(index).enforceLevel0(signal));
 }
 
 /** The monitors themselves, for a while. */
 export async function runAllMonitors(world: World, writer: Writer, ms: number): Promise<void> {
   const { clock, store } = world;
+  world.tally.add('monitors');
   const stop = new AbortController();
   await world.work(writer, async () => {
     const monitors = runMonitors({
@@ -80,6 +85,7 @@ export async function runAllMonitors(world: World, writer: Writer, ms: number): 
 /** Everything that is due after some time, in the monitors' order. */
 export async function round(world: World, writer: Writer, ms: number): Promise<boolean> {
   writer.application.transact();
+  world.tally.add('time passes');
   world.clock.pass(ms);
   let complete = writer.running && (await world.sync(writer));
   for (const index of world.remotes.keys()) {
@@ -107,7 +113,7 @@ export async function completeRound(world: World, writer: Writer): Promise<void>
   if (!writer.running) writer.start();
   const since = world.store.snapshotIntervalMs + HOUR;
   if (!(await round(world, writer, since))) return;
-  world.count('complete round');
+  world.seen.add('complete round');
   for (const remote of world.remotes) {
     const { harm } = remote;
     if (harm === undefined) continue;
@@ -127,7 +133,7 @@ async function checkHealed(
   const good = await restoreLatest(world, remote);
   const said = writer.journal.errors > harm.errors;
   check(good || said, `E12: after ${harm.what} ${remote.name} is healed or an error was logged`);
-  world.count(good ? 'healed' : 'loss said');
+  world.seen.add(good ? 'healed' : 'loss said');
   if (good) remote.harm = undefined;
 }
 

@@ -7,6 +7,7 @@ import { FaultyClient, MemoryClient, type MemoryObject } from '../../../../src/t
 import { SimulatedClock } from '../clock.ts';
 import { imageKey } from '../history.ts';
 import { Random } from '../random.ts';
+import { Tally } from '../tally.ts';
 import { check, Violation } from '../violation.ts';
 import { followedKey, Follower } from './follower.ts';
 import { fileOf, imageOf, Remote } from './remote.ts';
@@ -24,6 +25,8 @@ export interface WorldOptions {
   readonly folder: string;
   /** Another database may be given the same destinations. Default false. */
   readonly contested?: boolean | undefined;
+  /** Mostly followers, with readers that stay. Default false. */
+  readonly followed?: boolean | undefined;
 }
 
 /** Databases, daemons, destinations and followers, and what must hold for them. */
@@ -43,13 +46,15 @@ export class World {
   readonly jumps: boolean;
   /** Another database may be given the same destinations in this run. */
   readonly contested: boolean;
+  readonly followed: boolean;
   /** What was done, for the report of a failure. */
   readonly steps: string[] = [];
-  /** How often each thing was done, and how often what it checks was there to be checked. */
-  readonly counts: Map<string, number> = new Map<string, number>();
+  readonly tally: Tally = new Tally();
+  /** How often what is to be checked was there. */
+  readonly seen: Tally = new Tally();
   #active: Writer | undefined;
 
-  constructor({ contested = false, folder, seed }: WorldOptions) {
+  constructor({ contested = false, followed = false, folder, seed }: WorldOptions) {
     const random = new Random(seed);
     this.random = random;
     this.folder = mkdtempSync(join(folder, `run-${seed}-`));
@@ -57,6 +62,7 @@ export class World {
     mkdirSync(join(this.folder, 'verify'));
     this.jumps = random.chance(0.2);
     this.contested = contested;
+    this.followed = followed;
     this.store = {
       databases: [],
       shutdownSyncTimeoutMs: 0,
@@ -88,18 +94,15 @@ export class World {
   }
 
   makeWriter(name: string): Writer {
-    const { clock, random, remotes, store } = this;
-    return new Writer({ folder: join(this.folder, name), clock, random, remotes, store });
+    const { clock, random, remotes, store, tally } = this;
+    const folder = join(this.folder, name);
+    return new Writer({ folder, clock, random, remotes, store, tally });
   }
 
   remote(index: number): Remote {
     const remote = this.remotes[index];
     check(remote !== undefined, 'the destination exists');
     return remote;
-  }
-
-  count(what: string): void {
-    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
   }
 
   /** Lets a daemon work. What it says went wrong must be what was done to it. */
@@ -121,6 +124,7 @@ export class World {
 
   /** Everything committed is in local files. */
   async sync(writer: Writer): Promise<boolean> {
+    this.tally.add('sync');
     const outcome = await this.work(writer, (signal) => writer.database.sync(signal));
     if (outcome !== 'ok') return false;
     const { txid, history } = writer;
@@ -136,6 +140,7 @@ export class World {
     const replica = writer.database.replicas[index];
     check(replica !== undefined, 'the replica is configured');
     if (txid === 0n) return false;
+    this.tally.add('upload');
     const outcome = await this.work(writer, (signal) =>
       writer.database.syncReplica(replica, txid, signal),
     );
@@ -171,12 +176,12 @@ export class World {
       return;
     }
     if (isLitestreamError(failure, 'ERR_WRITER_CONFLICT') && this.rival !== undefined) {
-      this.count('conflict told');
+      this.seen.add('conflict told');
       return;
     }
     // A newer history is read from a destination in which something is broken.
     if (isLitestreamError(failure, 'ERR_WRITER_CONFLICT') && this.remotes.some((r) => r.harm)) {
-      this.count('conflict after harm');
+      this.seen.add('conflict after harm');
       return;
     }
     const stack = failure instanceof Error ? failure.stack : '';

@@ -21,6 +21,7 @@ import { Interference } from '../interference.ts';
 import { Chain } from '../ledger.ts';
 import type { Random } from '../random.ts';
 import { namesIn } from '../sync-file-system.ts';
+import type { Tally } from '../tally.ts';
 import { check } from '../violation.ts';
 import type { Remote } from './remote.ts';
 import { WatchedFiles } from './watched-files.ts';
@@ -43,6 +44,7 @@ export interface WriterOptions {
   readonly clock: SimulatedClock;
   readonly remotes: readonly Remote[];
   readonly store: StoreOptions;
+  readonly tally: Tally;
 }
 
 /** A database with its application and one daemon after the other. */
@@ -69,7 +71,7 @@ export class Writer {
   #upkeep: Upkeep | undefined;
 
   constructor(options: WriterOptions) {
-    const { folder, random, remotes } = options;
+    const { folder, random, remotes, tally } = options;
     this.#o = options;
     mkdirSync(folder);
     this.path = join(folder, 'db');
@@ -82,6 +84,7 @@ export class Writer {
       random,
       history: this.history,
       interference: new Interference(() => 1),
+      tally,
       pageSize: random.pick([512, 512, 1024]),
       autoVacuum: random.pick([0, 1]),
       autoCheckpoint: random.pick([0, 4, 1000]),
@@ -136,7 +139,8 @@ export class Writer {
 
   /** A new process. */
   start(): void {
-    const { clock, remotes, store } = this.#o;
+    const { clock, remotes, store, tally } = this.#o;
+    tally.add('start');
     this.fileSystem.reset();
     this.starts++;
     const { ports } = this;
@@ -197,7 +201,8 @@ export class Writer {
 
   /** Ends the daemon; as the death of its process would, if that is what happened. */
   async stop(dead: boolean): Promise<unknown> {
-    const { clock } = this.#o;
+    const { clock, tally } = this.#o;
+    tally.add(dead ? 'crash' : 'stop');
     const database = this.database;
     const upkeep = this.#upkeep;
     if (dead) this.fileSystem.crash();
