@@ -17,12 +17,20 @@ export interface DeadlyOrder {
   readonly what: 'replicate' | 'settle' | 'restore';
   readonly database: string;
   readonly replica: string;
-  /** How long to replicate. */
+  /** How long to replicate at most. */
   readonly ms?: number;
+  /** Replicate until each of these labels has come up. */
+  readonly until?: readonly string[];
   readonly output?: string;
   readonly label?: string;
   readonly nth?: number;
   readonly after?: boolean;
+}
+
+/** Tells what is done to compacted files and snapshots from what is done to uploads: ` level N`, nothing for level 0. */
+function levelOf(path: string): string {
+  const [, level = '0'] = /\/ltx\/(\d)(?:\/|$)/.exec(path) ?? [];
+  return level === '0' ? '' : ` level ${level}`;
 }
 
 class DeadlyFileSystem extends FaultyFileSystem {
@@ -34,7 +42,8 @@ class DeadlyFileSystem extends FaultyFileSystem {
     this.#order = order;
   }
 
-  override async run<T>(label: string, _path: string, call: () => Promise<T>): Promise<T> {
+  override async run<T>(own: string, path: string, call: () => Promise<T>): Promise<T> {
+    const label = this.#order.what === 'replicate' ? own + levelOf(path) : own;
     const count = (this.counts.get(label) ?? 0) + 1;
     this.counts.set(label, count);
     const { after = false, label: wanted, nth = 1 } = this.#order;
@@ -97,7 +106,11 @@ if (order.what === 'restore') {
   );
   await store.open();
   if (order.what === 'replicate') {
-    await sleep(order.ms ?? 1000);
+    const { until = [] } = order;
+    const end = clock.monotonic() + (order.ms ?? 1000);
+    const isOver = (): boolean =>
+      until.length > 0 && until.every((label) => fileSystem.counts.has(label));
+    while (clock.monotonic() < end && !isOver()) await sleep(20);
   } else {
     await store.syncDatabase(order.database);
   }
