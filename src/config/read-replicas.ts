@@ -2,22 +2,8 @@ import { LitestreamError } from '../lib/errors.ts';
 import { formatDuration } from '../lib/go-duration.ts';
 import type { ReadReplicaKeys } from './keys.ts';
 import { normalizePath } from './path.ts';
+import type { ReadReplicaConfig } from './read-replica-config.ts';
 import type { Config, ConfigWarning, DatabaseConfig } from './types.ts';
-
-/** One entry of `read-replicas`: a local copy of its database, for reading. Spec: config 11.4. */
-export interface ReadReplicaConfig {
-  /** Unique in the file. */
-  readonly name: string;
-  /** As written. */
-  readonly type: string;
-  /** Absolute and clean; empty if the entry gives none. */
-  readonly path: string;
-  readonly followIntervalMs: number;
-  /** The entry's own threshold; undefined = that of its database. */
-  readonly lagAlertMs: number | undefined;
-  /** As written: `manual` or `auto`. */
-  readonly promote: string;
-}
 
 /** What `read-replicas[].type` and `read-replicas[].promote` may say. */
 export const readReplicaTypes: readonly string[] = ['sqlite'];

@@ -1,4 +1,4 @@
-import type { DescriptionsOf } from './descriptions.ts';
+import type { DescriptionsOf } from './description-types.ts';
 import type { ReplicaSettingKeys } from './keys.ts';
 
 /** What an editor shows for the settings of replicas, wherever they stand. */

@@ -1,4 +1,4 @@
-import type { ReadReplicaConfig } from './read-replicas.ts';
+import type { ReadReplicaConfig } from './read-replica-config.ts';
 import type { DatabaseKeys, ReplicaKeys, ReplicaSettingKeys } from './keys.ts';
 
 /** A replica's keys after inheritance, plus whether the file set the pace itself. */
