@@ -24,13 +24,12 @@ test('two databases with one destination do not mix their histories', async (t) 
   await contested(t, [1030, 1031, 1034, 1036, 1043, 1113, 1165]);
 });
 
-test(
-  'a database takes over a history whose newest file is damaged',
-  {
-    todo: 'the file is fetched as the place to go on from, and found to be damaged again and again',
-  },
-  (t) => contested(t, [1017, 1037]),
-);
+test('a database takes over a history whose newest file is damaged', async (t) => {
+  await contested(t, [1017, 1037, 1168]);
+  const folder = simulationFolder();
+  t.after(() => folder.remove());
+  await runMaintained(folder.path, { seed: 11_009, ops: 350 });
+});
 
 test('a destination that was bridged can be restored to every instant, and stays small', async (t) => {
   const folder = simulationFolder();

@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { present } from '../../lib/assert.ts';
 import { type Clock, systemClock, yieldToLoop } from '../../lib/clock.ts';
-import { toTxid } from '../../formats/ltx/index.ts';
+import { formatFileName, toTxid } from '../../formats/ltx/index.ts';
+import { LitestreamError } from '../../lib/errors.ts';
 import { CheckpointWorker } from '../../sqlite/index.ts';
 import type { ReplicaClient } from '../../storage/index.ts';
 import { FakeClock, FaultyClient, MemoryClient } from '../../testing/index.ts';
@@ -196,6 +197,44 @@ test('CAP-23 capture goes on while a replica is silent, and is renumbered when i
   assert.deepEqual(await second.database.files.list(), [4n]);
   assert.deepEqual(differences(await imageOfFiles(second.database.files), pagesOf(path)), []);
 });
+
+for (const harm of ['cut', 'altered', 'gone'] as const) {
+  test(`CAP-16 a replica that is ahead, and whose newest file is ${harm}, is gone on behind with everything`, async (t) => {
+    const path = join(tempDir(t), 'app.db');
+    const app = new AppDatabase(t, path);
+    const memory = new MemoryClient();
+    const first = openDatabase(t, path, [memory]);
+    for (let n = 0; n < 3; n++) {
+      app.insert(5);
+      await upload(first.database);
+    }
+    await first.close();
+    rmSync(`${path}-meta`, { recursive: true });
+    const client = new FaultyClient(memory);
+    if (harm === 'gone') {
+      const text = 'no such file';
+      client.inject({
+        operation: 'read',
+        kind: 'before',
+        error: new LitestreamError('ERR_STORAGE_NOT_FOUND', text),
+      });
+    } else {
+      const key = `ltx/0/${formatFileName(toTxid(3), toTxid(3))}`;
+      const object = present(memory.store.get(key), key);
+      const bytes = Uint8Array.from(object.bytes);
+      bytes[bytes.length - 30] = (bytes.at(-30) ?? 0) ^ 1;
+      memory.store.set(key, { ...object, bytes: harm === 'cut' ? bytes.subarray(0, 200) : bytes });
+    }
+    const second = openDatabase(t, path, [client]);
+    assert.equal(await second.database.sync(), 4n);
+    assert.deepEqual(await second.database.files.list(), [4n]);
+    assert.deepEqual(differences(await imageOfFiles(second.database.files), pagesOf(path)), []);
+    const said = second.logger.messages('warn', 'error');
+    assert.ok(said.includes('newest file of the replica is of no use'), said.join());
+    app.insert(5);
+    assert.equal(await second.database.sync(), 5n, 'capture goes on');
+  });
+}
 
 for (const damage of ['cut', 'altered'] as const) {
   test(`CAP-16 a newest file that was ${damage} is an error, or is replaced with auto-recover`, async (t) => {

@@ -10,7 +10,7 @@ import type { LocalFiles } from './local-files.ts';
 import { ContinuityLost } from './continuity-lost.ts';
 import { withRefusedPaths } from './refused-paths.ts';
 import { CaptureSession } from './session.ts';
-import { chooseStartPoint, type StartPoint } from './start-point.ts';
+import { chooseStartPoint, sayUseless, type StartPoint } from './start-point.ts';
 import type { FullReason, Transaction } from './transaction.ts';
 import { WalCapture } from './wal-capture.ts';
 
@@ -102,7 +102,11 @@ async function begin(
       : FIRST;
     return beginFull(live, start, opener.broken ?? why, undefined);
   }
-  const proof: Continuity = await proveContinuity(live, opener.files, start.anchor);
+  const proof = await proveFrom(start, live, opener);
+  if (proof === undefined) {
+    const why: FullReason = { reason: 'the newest file of the replica is damaged', level: 'warn' };
+    return beginFull(live, { ...start, anchor: NO_TXID }, opener.broken ?? why, undefined);
+  }
   if (opener.broken !== undefined) {
     const breaksHistory = proof.kind === 'unproven' && proof.why.breaksHistory === true;
     return beginFull(live, start, { ...opener.broken, breaksHistory }, proof.header);
@@ -123,6 +127,25 @@ async function begin(
   if (proof.comparable.commit !== opened.first.commit) return opened;
   const same = await holdsSame(opener.files, start.anchor, opened.first, live.pageSize);
   return same ? { ...opened, first: undefined } : opened;
+}
+
+/**
+ * Undefined if the anchor was fetched from a replica that holds it damaged: fetching it again would not help, and capture goes on
+ * without it. What is wrong with a file of our own is an error.
+ */
+async function proveFrom(
+  { adopted, anchor }: StartPoint,
+  live: LiveDatabase,
+  { files, logger }: OpenerOptions,
+): Promise<Continuity | undefined> {
+  try {
+    return await proveContinuity(live, files, anchor);
+  } catch (error) {
+    if (adopted === undefined || !isLitestreamError(error, 'ERR_LTX_CORRUPTED')) throw error;
+    sayUseless(logger, anchor, error);
+    await files.remove([anchor]);
+    return undefined;
+  }
 }
 
 /** What stood in the WAL before our reader began may be overwritten meanwhile; then it is not all there. */

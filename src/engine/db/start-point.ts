@@ -1,6 +1,6 @@
 import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
 import { type Clock, sleep, type TimerHandle } from '../../lib/clock.ts';
-import { LitestreamError } from '../../lib/errors.ts';
+import { errorMessage, isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import type { Logger } from '../../telemetry/index.ts';
 import type { Replica, ReplicaHistory } from '../replica/replica.ts';
 import type { LocalFiles } from './local-files.ts';
@@ -33,7 +33,7 @@ export interface StartPointOptions {
 /**
  * Compares the local files with the replicas. A replica that is ahead (metadata lost, database restored) wins: local files are
  * discarded, its newest level-0 file becomes the anchor if it has one, and numbering continues behind its history. A replica
- * that does not answer in time decides nothing now; see `Database.#reconcile`.
+ * that does not answer in time decides nothing now; see `Reconciliation`. If the newest file is gone meanwhile there is no anchor.
  *
  * Spec: replication 15.1, W-10, W-18.
  */
@@ -58,12 +58,26 @@ export async function chooseStartPoint(options: StartPointOptions): Promise<Star
   });
   await files.removeAll();
   if (level0.at(-1) !== lastTxid) return { anchor: NO_TXID, lastTxid, adopted, heard };
-  await fetchAnchor(ahead.replica, lastTxid, options);
+  try {
+    await fetchAnchor(adopted, lastTxid, options);
+  } catch (error) {
+    if (!isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) throw error;
+    sayUseless(logger, lastTxid, error);
+    return { anchor: NO_TXID, lastTxid, adopted, heard };
+  }
   logger.log('info', 'fetched latest L0 file from replica', {
     min_txid: lastTxid,
     max_txid: lastTxid,
   });
   return { anchor: lastTxid, lastTxid, adopted, heard };
+}
+
+/** Says that a history is gone on with without its newest file: everything is written again behind it. */
+export function sayUseless(logger: Logger, txid: Txid, error: unknown): void {
+  logger.log('error', 'newest file of the replica is of no use', {
+    txid,
+    error: errorMessage(error),
+  });
 }
 
 /** What a replica says in time. */
