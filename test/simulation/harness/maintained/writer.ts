@@ -5,6 +5,7 @@ import { QueueBound } from '../../../../src/engine/store/queue-bound.ts';
 import type { ReplicaMaintenance } from '../../../../src/engine/store/maintenance.ts';
 import { Upkeep } from '../../../../src/engine/store/upkeep.ts';
 import {
+  decodeLtxFile,
   formatFileName,
   matchFileName,
   NO_TXID,
@@ -16,14 +17,14 @@ import { FaultyClient, FaultyFileSystem, MemoryClient } from '../../../../src/te
 import { Application } from '../application.ts';
 import type { SimulatedClock } from '../clock.ts';
 import { InlineCheckpointWorker, Journal } from '../engine.ts';
-import { History } from '../history.ts';
+import { History, imageKey } from '../history.ts';
 import { Interference } from '../interference.ts';
 import { Chain } from '../ledger.ts';
 import type { Random } from '../random.ts';
 import { namesIn } from '../sync-file-system.ts';
 import type { Tally } from '../tally.ts';
 import { check } from '../violation.ts';
-import type { Remote } from './remote.ts';
+import { imageOf, type Remote } from './remote.ts';
 import { WatchedFiles } from './watched-files.ts';
 
 /** A request that nobody answers is given up after this long. */
@@ -263,10 +264,28 @@ export class Writer {
       const key = states.get(txid);
       if (object === undefined || key === undefined || Buffer.compare(object.bytes, bytes) !== 0)
         continue;
-      // Nothing can be built on it: our database is another one.
-      this.local.entries.set(txid, { bytes, key, image: Buffer.alloc(0), index: 0 });
+      this.local.entries.set(txid, { bytes, key, ...this.#stateOf(bytes) });
       return true;
     }
     return false;
+  }
+
+  /**
+   * What a file of somebody else holds of our database. Two databases may be equal, as long as both are small: then the daemon goes on
+   * with single pages. Otherwise nothing can be built on it.
+   */
+  #stateOf(bytes: Buffer): { readonly image: Buffer; readonly index: number } {
+    const nothing = { image: Buffer.alloc(0), index: 0 };
+    let image: Buffer;
+    try {
+      const file = decodeLtxFile(bytes);
+      if (file.pages.length !== file.header.commit) return nothing;
+      image = imageOf(file);
+    } catch {
+      // It was damaged on purpose.
+      return nothing;
+    }
+    const index = this.history.findImage(image, imageKey(image), 0);
+    return index === undefined ? nothing : { image, index };
   }
 }
