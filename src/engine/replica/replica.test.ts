@@ -411,15 +411,15 @@ test('a bridge that leads nowhere is given up', async (t) => {
   assert.equal(asked, 1);
 });
 
-/** A file with one page. */
-function onePage(txid: number, pageSize: number): Uint8Array {
+/** A file with one page, which may hold transactions before its last one. */
+function onePage(txid: number, pageSize: number, { first = txid, later = 0 } = {}): Uint8Array {
   const header: LtxHeader = {
     flags: LTX_NO_CHECKSUM,
     pageSize,
     commit: 1,
-    minTxid: toTxid(txid),
+    minTxid: toTxid(first),
     maxTxid: toTxid(txid),
-    timestampMs: 1_735_689_600_000 + txid,
+    timestampMs: 1_735_689_600_000 + txid + later,
     preApplyChecksum: 0n,
     walOffset: 0,
     walSize: 0,
@@ -428,6 +428,25 @@ function onePage(txid: number, pageSize: number): Uint8Array {
     nodeId: 0n,
   };
   return encodeLtxFile({ header, pages: [{ pgno: 1, data: new Uint8Array(pageSize) }] });
+}
+
+for (const [whose, shares, bytes] of [
+  ['another writer', false, onePage(4, 1024, { later: 1 })],
+  ['another writer with pages of another size', false, onePage(4, 512)],
+  ['nobody who can be told', false, ltxLike(300)],
+  ['this database', true, onePage(4, 1024)],
+] as const) {
+  test(`OPS-19 local files 2 to 4 are one, and number 4 of the replica is of ${whose}`, async (t) => {
+    const { replica, files, store } = await openBench(t, 5);
+    const range = { minTxid: toTxid(2), maxTxid: toTxid(4) };
+    const merged = bytesSource(onePage(4, 1024, { first: 2 }));
+    await files.merge(range, merged, [toTxid(2), toTxid(3), toTxid(4)]);
+    for await (const piece of (await files.source(toTxid(1))).stream())
+      await store.write(fileKey(0, 1), bytesSource(piece));
+    await store.write(fileKey(0, 4), bytesSource(bytes));
+    const continues = await replica.continues(await replica.history(), await files.list());
+    assert.equal(continues, shares);
+  });
 }
 
 for (const there of ['here', 'in the replica only', 'gone'] as const) {

@@ -8,7 +8,7 @@ import type { LocalFiles } from '../db/local-files.ts';
 import type { Ports, ReplicaOptions } from '../options.ts';
 import { type BridgeNeed, FileUploads } from './file-uploads.ts';
 import { readHistory, type ReplicaHistory } from './history.ts';
-import { sharesHistory } from './two-writers.ts';
+import { endsAlike, sharesHistory } from './two-writers.ts';
 import { UploadLoop } from './upload-loop.ts';
 import { WriterGuard } from './writer-guard.ts';
 
@@ -136,13 +136,19 @@ export class Replica {
     signal?: AbortSignal,
   ): Promise<boolean> {
     const stop = this.#contactStop.signal;
+    const bound = signal === undefined ? stop : AbortSignal.any([stop, signal]);
+    const newest = history.newest.get(0);
+    if (newest !== undefined && this.#files.isMerged(newest.maxTxid)) {
+      const header = await this.#files.header(newest.maxTxid);
+      return endsAlike(this.client, newest, header, bound);
+    }
     return sharesHistory({
       client: this.client,
       stored: history.level0,
       // A merged file has no counterpart that it could be compared with.
       local: local.filter((txid) => !this.#files.isMerged(txid)),
       headerOf: (txid) => this.#files.header(txid),
-      signal: signal === undefined ? stop : AbortSignal.any([stop, signal]),
+      signal: bound,
     });
   }
 

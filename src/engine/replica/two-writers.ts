@@ -1,5 +1,4 @@
-import type { Txid } from '../../formats/ltx/index.ts';
-import { formatTxid } from '../../formats/ltx/index.ts';
+import { decodeHeader, formatTxid, type Txid } from '../../formats/ltx/index.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import type { FileInfo, FileKey, ReplicaClient, WriteSource } from '../../storage/index.ts';
 
@@ -41,8 +40,43 @@ export async function sharesHistory({
   const here = new Set<bigint>(local);
   const common = stored.findLast((txid) => here.has(txid));
   if (common === undefined) return true;
-  const own = await headerOf(common);
   const key = { level: 0, minTxid: common, maxTxid: common };
+  const found = await storedHeader(client, key, signal);
+  return found === undefined || Buffer.compare(await headerOf(common), found) === 0;
+}
+
+/**
+ * True unless the replica's newest level-0 file ends with another transaction than the merged local file that ends with the same number.
+ * A merged file has the time and the size of its last transaction. One number in the middle of a merged file cannot be compared, and
+ * nothing is uploaded behind it before a snapshot.
+ */
+export async function endsAlike(
+  client: ReplicaClient,
+  stored: FileKey,
+  local: Uint8Array,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const found = await storedHeader(client, stored, signal);
+  if (found === undefined) return true;
+  try {
+    const [own, other] = [decodeHeader(local), decodeHeader(found)];
+    return (
+      own.timestampMs === other.timestampMs &&
+      own.commit === other.commit &&
+      own.pageSize === other.pageSize
+    );
+  } catch {
+    // Damaged: it proves nothing.
+    return false;
+  }
+}
+
+/** The first bytes of a stored file; undefined if retention has just taken it. */
+async function storedHeader(
+  client: ReplicaClient,
+  key: FileKey,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array | undefined> {
   const found = new Uint8Array(HEADER_BYTES);
   let length = 0;
   try {
@@ -51,11 +85,10 @@ export async function sharesHistory({
       length += Math.min(piece.length, HEADER_BYTES - length);
     }
   } catch (error) {
-    // Retention may just have taken it.
-    if (isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) return true;
+    if (isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND')) return undefined;
     throw error;
   }
-  return Buffer.compare(own, found.subarray(0, length)) === 0;
+  return found.subarray(0, length);
 }
 
 /** The stored file if it has exactly the source's bytes, else undefined. */
