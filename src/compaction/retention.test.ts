@@ -32,6 +32,9 @@ test('level 0 loses what level 1 holds and is old; the newest file stays', () =>
   const recent = planLevel0Retention({ ...all, cutoffMs: 2000 });
   assert.deepEqual(names(recent.deletions), ['1-1', '2-2']);
   assert.deepEqual([recent.tooRecent, recent.notCompacted], [2, 0]);
+  const late = planLevel0Retention({ ...all, settled: 1n });
+  assert.deepEqual(names(late.deletions), ['1-1'], 'what was uploaded late stays');
+  assert.equal(late.tooRecent, all.level0.length - 1);
   const behind = planLevel0Retention({ ...all, level1: [file(1, 1, 2, 2000)] });
   assert.deepEqual(names(behind.deletions), ['1-1', '2-2']);
   assert.deepEqual([behind.tooRecent, behind.notCompacted], [0, 2]);

@@ -13,6 +13,8 @@ export interface Level0Retention {
   readonly cutoffMs: number;
   /** End of the last expired snapshot: files that end before are of no use any more. 0 = none. */
   readonly floor: bigint;
+  /** What lies behind was uploaded not long ago, however old its transactions are: it counts as created later. Default: nothing. */
+  readonly settled?: bigint | undefined;
 }
 
 /** Which level-0 files may go, and how many of the others stay for which reason. */
@@ -30,7 +32,7 @@ export interface Level0Plan {
  * Spec: replication 18.1, failures CMP-01.
  */
 export function planLevel0Retention(input: Level0Retention): Level0Plan {
-  const { level0, cutoffMs, floor } = input;
+  const { level0, cutoffMs, floor, settled } = input;
   const compacted = coverage(input.level1);
   const deletions: FileInfo[] = [];
   let notCompacted = 0;
@@ -38,7 +40,8 @@ export function planLevel0Retention(input: Level0Retention): Level0Plan {
   let ended = false;
   const newest = level0.at(-1);
   for (const file of level0) {
-    const recent = file.createdAt > cutoffMs;
+    const late = settled !== undefined && file.maxTxid > settled;
+    const recent = late || file.createdAt > cutoffMs;
     const needed = file.maxTxid >= floor && !covers(compacted, file);
     if (recent) tooRecent++;
     else if (needed) notCompacted++;

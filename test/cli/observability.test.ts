@@ -36,7 +36,7 @@ function scene(t: TestContext): Scene {
       return path;
     },
     application(name = 'app.db') {
-      const database = new DatabaseSync(join(folder, name));
+      const database = new DatabaseSync(join(folder, name), { timeout: 5000 });
       t.after(() => database.isOpen && database.close());
       database.exec('PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)');
       return database;

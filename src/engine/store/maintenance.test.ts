@@ -467,7 +467,7 @@ test('OPS-19 level 0 keeps what was uploaded a moment ago, however old the trans
   await database.syncReplica(replica, database.txid);
   await remote.maintenance.compact(1);
   await remote.maintenance.enforceLevel0();
-  assert.equal((await ranges(remote, 0)).length, 4);
+  assert.equal((await ranges(remote, 0)).length, 3);
   clock.move(HOUR);
   await remote.maintenance.enforceLevel0();
   assert.equal((await ranges(remote, 0)).length, 1);

@@ -112,10 +112,10 @@ export class RetentionRunner {
       ? await listLevel(client, 0, signal)
       : await this.#localFiles();
     // What lies behind our position may be another writer's: it has to be found there by the next upload.
+    const level0 = listed.filter(({ maxTxid }) => maxTxid <= position);
     const settled = this.#settled();
-    const level0 = listed.filter(({ maxTxid }) => maxTxid <= settled);
     const cutoffMs = ports.clock.now() - options.l0RetentionMs;
-    const plan = planLevel0Retention({ level0, level1, cutoffMs, floor: this.#floor });
+    const plan = planLevel0Retention({ level0, level1, cutoffMs, floor: this.#floor, settled });
     this.#gauges(
       level1.length === 0 ? [0, 0, 0] : [plan.deletions.length, plan.notCompacted, plan.tooRecent],
     );
