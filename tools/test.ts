@@ -10,7 +10,7 @@
  * named as unsteady. For machines whose load nobody controls; a simulation is never given a second try, because its seeds are fixed.
  */
 import { globSync } from 'node:fs';
-import { dirname, relative } from 'node:path';
+import { dirname, relative, resolve } from 'node:path';
 import { cpus } from 'node:os';
 import { run, type TestsStream } from 'node:test';
 
@@ -39,7 +39,7 @@ export interface Tally {
   skipped: string[];
 }
 
-/** Tallies by absolute path of the test file. */
+/** Tallies by test file. */
 type FileTallies = Map<string, Tally>;
 
 /** True if a test that was skipped in `suite` with `reason` had to run. */
@@ -72,25 +72,43 @@ function describeFailure(error: unknown): string {
   return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
 }
 
-/** Runs the files, `concurrency` at a time, and reports failures as they come. */
+/** Runs the files, `concurrency` at a time. */
 async function runFiles(
   suite: string,
-  files: string[],
+  files: readonly string[],
   required: ReadonlySet<string>,
   concurrency = CONCURRENCY,
 ): Promise<FileTallies> {
   const tallies: FileTallies = new Map();
-  const tallyOf = (file = ''): Tally => {
-    const known = tallies.get(file) ?? { passed: 0, failed: 0, skipped: [] };
-    tallies.set(file, known);
-    return known;
+  const left = [...files];
+  const runner = async (): Promise<void> => {
+    for (let file = left.shift(); file !== undefined; file = left.shift()) {
+      tallies.set(file, await runFile(suite, file, required));
+    }
   };
-  const stream: TestsStream = run({ files, concurrency, timeout: TEST_TIMEOUT_MS });
+  await Promise.all(Array.from({ length: concurrency }, runner));
+  return tallies;
+}
+
+/**
+ * Runs one file and reports failures as they come. One at a time, because a result names the file in which a test is written, which may
+ * be one that several test files import.
+ */
+async function runFile(
+  suite: string,
+  entry: string,
+  required: ReadonlySet<string>,
+): Promise<Tally> {
+  const tally: Tally = { passed: 0, failed: 0, skipped: [] };
+  const stream: TestsStream = run({
+    files: [resolve(ROOT, entry)],
+    concurrency: 1,
+    timeout: TEST_TIMEOUT_MS,
+  });
   const place = (file: string | undefined, name: string): string =>
     `${relative(ROOT, file ?? '')}: ${name}`;
   stream.on('test:pass', ({ name, file, skip, todo, details }) => {
     if (details.type === 'suite') return;
-    const tally = tallyOf(file);
     const reason = skip ?? todo;
     if (reason === undefined || reason === false) {
       tally.passed += 1;
@@ -105,7 +123,6 @@ async function runFiles(
     }
   });
   stream.on('test:fail', ({ name, file, todo, details }) => {
-    const tally = tallyOf(file);
     if (todo !== undefined && todo !== false) {
       // Known not to work, for the reason it gives: shown like a skip, never hidden.
       tally.skipped.push(typeof todo === 'string' ? todo : 'no reason given');
@@ -127,7 +144,7 @@ async function runFiles(
   for await (const _event of stream) {
     // Drained to its end; the handlers above do the work.
   }
-  return tallies;
+  return tally;
 }
 
 /** Runs files in which something failed once more, one at a time; the second outcome replaces the first. */
@@ -136,16 +153,12 @@ async function runAgain(
   tallies: FileTallies,
   required: ReadonlySet<string>,
 ): Promise<void> {
-  const files = [...tallies].filter(([file, { failed }]) => file !== '' && failed > 0);
+  const files = [...tallies].filter(([, { failed }]) => failed > 0).map(([file]) => file);
   if (suite === 'simulation' || files.length === 0) return;
-  const paths = files.map(([file]) => file);
-  say(`${suite}: once more ${paths.map((file) => relative(ROOT, file)).join(', ')}`);
-  const second = await runFiles(suite, paths, required, 1);
-  for (const file of paths) {
-    const tally = second.get(file);
-    if (tally === undefined) continue;
+  say(`${suite}: once more ${files.join(', ')}`);
+  for (const [file, tally] of await runFiles(suite, files, required, 1)) {
     tallies.set(file, tally);
-    if (tally.failed === 0) say(`UNSTEADY  ${relative(ROOT, file)} passed at its second try`);
+    if (tally.failed === 0) say(`UNSTEADY  ${file} passed at its second try`);
   }
 }
 

@@ -106,7 +106,7 @@ levels:
     // before for a new one (400).
     const unlucky = (): boolean =>
       program !== OURS && run.status !== 0 && /net\/http: |PROPFIND \S+: 400/.test(run.stderr);
-    for (let n = 0; n < 3 && unlucky(); n += 1) {
+    for (let n = 0; n < 12 && unlucky(); n += 1) {
       run = await runBeside(this.#withEnv(program), ...args);
     }
     assert.equal(run.status, 0, `${program.name} cannot restore: ${run.stdout}${run.stderr}`);
