@@ -320,6 +320,7 @@ export class ReplicaMaintenance {
   #compacted(file: FileInfo): void {
     const { level, maxTxid, minTxid, size } = file;
     this.#view.wrote(file);
+    this.retention.noteWritten(file);
     this.#logger.log('info', 'compaction complete', {
       level,
       txid: { min: minTxid, max: maxTxid },

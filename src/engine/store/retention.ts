@@ -78,6 +78,11 @@ export class RetentionRunner {
     return known && compacted > this.#deletedBelow ? compacted : undefined;
   }
 
+  /** A compaction wrote a file. One that came too late for the last expired snapshot goes in the next round, not with the next snapshot. */
+  noteWritten({ level, maxTxid }: FileInfo): void {
+    if (level !== SNAPSHOT_LEVEL && maxTxid < this.#floor) this.#floorPending = true;
+  }
+
   /** True if a pass over level 0 may find something to delete. */
   isLevel0Due(): boolean {
     const { options, ports, replica, view } = this.#init;
