@@ -39,6 +39,11 @@ export const commandTable: readonly CommandRow[] = [
     load: () => import('./commands/ltx.ts'),
   },
   {
+    name: 'mcp-stdio',
+    summary: 'serve an assistant (MCP) over standard input and output',
+    load: () => import('./commands/mcp-stdio.ts'),
+  },
+  {
     name: 'read-replica',
     summary: 'show, sync or promote read replicas (not available yet)',
     hidden: true,

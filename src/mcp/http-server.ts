@@ -3,7 +3,7 @@ import type { Clock } from '../lib/clock.ts';
 import { errorMessage } from '../lib/errors.ts';
 import { listenError, listenPort, parseListenAddress } from '../lib/listen-address.ts';
 import { DurationValue, type Logger } from '../telemetry/index.ts';
-import { type McpProtocol, notJson, type RpcAnswer } from './protocol.ts';
+import { type McpProtocol, notJson, parseMessage, type RpcAnswer } from './protocol.ts';
 
 /** Clients that send nothing for so long are disconnected. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -59,16 +59,6 @@ async function readBody(request: IncomingMessage): Promise<string | undefined> {
     if (size <= BODY_BYTES_MAX) chunks.push(chunk);
   }
   return size > BODY_BYTES_MAX ? undefined : Buffer.concat(chunks).toString();
-}
-
-function parseObject(body: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(body);
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
-    return { ...value };
-  } catch {
-    return undefined;
-  }
 }
 
 /**
@@ -184,7 +174,7 @@ export class McpServer {
       plain(response, 413, 'Request Entity Too Large');
       return;
     }
-    const message = parseObject(body);
+    const message = parseMessage(body);
     if (message === undefined) {
       json(response, 400, notJson);
       return;

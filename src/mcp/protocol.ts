@@ -52,6 +52,16 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** A message as it came; undefined if it is not one JSON object. */
+export function parseMessage(body: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(body);
+    return isObject(value) ? { ...value } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function errorAnswer(id: RequestId | null, code: number, message: string): RpcAnswer {
   return { jsonrpc: '2.0', id, error: { code, message } };
 }

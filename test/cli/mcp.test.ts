@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
@@ -6,6 +7,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, it, type TestContext } from 'node:test';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { Daemon, OURS, runProgram } from '../support/program.ts';
 import { tempDir } from '../support/temp-dir.ts';
@@ -148,5 +150,56 @@ describe('mcp', () => {
     app.exec('INSERT INTO t VALUES (4)');
     await daemon.stop();
     assertRestores(at);
+  });
+
+  it('over standard input and output: the same tools, and a live replication is safe', async (t) => {
+    const { config, folder, path } = await scene(t);
+    const transport = new StdioClientTransport({
+      command: OURS.path,
+      args: ['mcp-stdio', '-config', config],
+      stderr: 'pipe',
+    });
+    const client = new Client({ name: 'test', version: '1' });
+    await client.connect(transport);
+    t.after(() => client.close());
+    const names = (await client.listTools()).tools.map(({ name }) => name);
+    assert.ok(names.includes('litestream_restore'), names.join());
+    const call = async (name: string, given: Record<string, unknown>): Promise<Called> => {
+      const result = await client.callTool({ name: `litestream_${name}`, arguments: given });
+      const content = result.content as { text: string }[];
+      return { text: content.map(({ text }) => text).join(), failed: result.isError === true };
+    };
+    const databases = await call('databases', {});
+    assert.equal(databases.text, runProgram(OURS, 'databases', '-config', config).stdout);
+    const o = join(folder, 'restored.db');
+    assert.deepEqual(await call('restore', { path, o }), { text: '', failed: false });
+    assert.ok(existsSync(o));
+    const reset = await call('reset', { path });
+    assert.ok(reset.failed);
+    assert.match(reset.text, /database is being replicated; stop it first/);
+  });
+
+  it('over standard input and output: ends with its input, and says what is no message', (t) => {
+    const folder = tempDir(t);
+    const messages = [
+      'nonsense',
+      '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"litestream_version"}}',
+      '',
+      '{"jsonrpc":"2.0","method":"notifications/initialized"}',
+    ];
+    const input = `${messages.join('\n')}\n`;
+    const { status, stdout, stderr } = spawnSync(OURS.path, ['mcp-stdio'], {
+      cwd: folder,
+      input,
+      encoding: 'utf8',
+    });
+    const [first, second, ...rest] = stdout.trimEnd().split('\n');
+    assert.deepEqual(JSON.parse(first ?? ''), {
+      jsonrpc: '2.0',
+      id: null,
+      error: { code: -32_700, message: 'request body is not valid json' },
+    });
+    assert.match(second ?? '', /^\{"jsonrpc":"2.0","id":1,"result":\{"content":\[/);
+    assert.deepEqual([rest, stderr, status], [[], '', 0]);
   });
 });
