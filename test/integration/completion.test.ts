@@ -38,7 +38,7 @@ function missing(name: string): string | false {
 /** Main commands that the help names. */
 function commandNames(): string[] {
   const { stdout } = runProgram(OURS, 'help');
-  return [...stdout.matchAll(/^ {4}([a-z]+) /gm)].map(([, name = '']) => name);
+  return [...stdout.matchAll(/^ {4}([a-z-]+) /gm)].map(([, name = '']) => name);
 }
 
 function flagNames(command: string): string[] {
