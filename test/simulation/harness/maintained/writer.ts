@@ -24,6 +24,7 @@ import type { Random } from '../random.ts';
 import { namesIn } from '../sync-file-system.ts';
 import type { Tally } from '../tally.ts';
 import { check } from '../violation.ts';
+import { DaemonClock } from './daemon-clock.ts';
 import { imageOf, type Remote } from './remote.ts';
 import { WatchedFiles } from './watched-files.ts';
 
@@ -66,6 +67,8 @@ export class Writer {
   faults = false;
   starts = 0;
   readonly #o: WriterOptions;
+  /** Of its daemons, one after the other. */
+  readonly #clock: DaemonClock;
   readonly #settings: { maxSyncWalBytes: number; minCheckpointPages: number };
   readonly #descriptors: number[] = [];
   #database: Database | undefined;
@@ -74,6 +77,7 @@ export class Writer {
   constructor(options: WriterOptions) {
     const { folder, random, remotes, tally } = options;
     this.#o = options;
+    this.#clock = new DaemonClock(options.clock);
     mkdirSync(folder);
     this.path = join(folder, 'db');
     this.metaPath = join(folder, '.db-litestream');
@@ -127,7 +131,7 @@ export class Writer {
 
   get ports(): Ports {
     return {
-      clock: this.#o.clock,
+      clock: this.#clock,
       fileSystem: this.fileSystem,
       logger: this.journal,
       metrics: noopMetrics,
@@ -140,7 +144,7 @@ export class Writer {
 
   /** A new process. */
   start(): void {
-    const { clock, remotes, store, tally } = this.#o;
+    const { remotes, store, tally } = this.#o;
     tally.add('start');
     this.fileSystem.reset();
     this.starts++;
@@ -165,7 +169,7 @@ export class Writer {
         })),
       },
       ports,
-      worker: new InlineCheckpointWorker(clock),
+      worker: new InlineCheckpointWorker(this.#clock),
       logger: this.journal,
     });
     this.#upkeep = new Upkeep(store, ports, this.journal);
@@ -202,7 +206,7 @@ export class Writer {
 
   /** Ends the daemon; as the death of its process would, if that is what happened. */
   async stop(dead: boolean): Promise<unknown> {
-    const { clock, tally } = this.#o;
+    const { tally } = this.#o;
     tally.add(dead ? 'crash' : 'stop');
     const database = this.database;
     const upkeep = this.#upkeep;
@@ -220,8 +224,8 @@ export class Writer {
     this.files.forget();
     this.faults = false;
     this.journal.log('info', `--- ${dead ? 'died' : 'stopped'}`);
-    if (dead) clock.forget();
-    check(clock.pending === 0, 'E9: no timer stays');
+    if (dead) this.#clock.forget();
+    check(this.#clock.pending === 0, 'E9: no timer stays');
     check(this.files.descriptors === 0, 'E9: no file stays open');
     return failure;
   }
