@@ -19,6 +19,7 @@ import { Publisher } from './publisher.ts';
 import type { Captured, CaptureSession } from './session.ts';
 import type { FullReason, Transaction } from './transaction.ts';
 import { UnchangedWal } from './unchanged-wal.ts';
+import { restartedUnseen } from './unseen-restart.ts';
 import type { Waker } from './waker.ts';
 
 /** Connections that an idle database does not need are closed after this long. */
@@ -259,12 +260,15 @@ export class CaptureLoop {
     await this.#flush();
   }
 
-  /** Waits for the file that is being written and closes the database; its WAL stays. */
+  /** Ends with a file that the next start can go on from, and closes the database; its WAL stays. */
   async close(): Promise<void> {
     try {
       await this.#publisher.settled();
+      if (this.#owed === undefined && restartedUnseen(this.#session)) {
+        await this.pass(true, AbortSignal.abort());
+      }
     } catch {
-      // Said already; the frames stay in the WAL for the next start.
+      // Said already, or at the next start, for which the frames stay in the WAL.
     }
     await this.#session.live.close();
   }

@@ -113,6 +113,27 @@ test('checkpoints in between change nothing in what is captured', async (t) => {
   assert.deepEqual(differences(await imageOfFiles(database.files), pagesOf(path)), []);
 });
 
+test('a commit between the last sync and the end restarts the WAL, and is an increment after the next start', async (t) => {
+  const path = join(tempDir(t), 'app.db');
+  const app = new AppDatabase(t, path);
+  const first = openDatabase(t, path, [new MemoryClient()], { minCheckpointPages: 10 });
+  await first.database.sync();
+  app.insert(50, 500);
+  await first.database.sync();
+  await first.database.stopLoops();
+  const salts = (): string => readFileSync(`${path}-wal`).toString('hex', 16, 24);
+  const before = salts();
+  app.insert(1);
+  assert.notEqual(salts(), before, 'a checkpoint was complete');
+  await first.close();
+  app.insert(1);
+  const second = openDatabase(t, path, [new MemoryClient()]);
+  await second.database.sync();
+  const messages = second.logger.messages('info', 'warn');
+  assert.ok(!messages.includes('writing the whole database'));
+  assert.deepEqual(differences(await imageOfFiles(second.database.files), pagesOf(path)), []);
+});
+
 test('CAP-15 another file under the path is noticed and written whole', async (t) => {
   const path = join(tempDir(t), 'app.db');
   const app = new AppDatabase(t, path);
