@@ -6,7 +6,8 @@ import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { Application, type ApplicationKind } from '../support/application.ts';
-import { lastTxid } from '../support/replica-folder.ts';
+import { readLtxFacts } from '../support/ltx-facts.ts';
+import { filesOf, lastTxid } from '../support/replica-folder.ts';
 import { waitFor } from '../support/wait.ts';
 import { canBe, Scene } from './scene.ts';
 
@@ -228,32 +229,63 @@ for (const [index, meanwhile] of MEANWHILE.entries()) {
 test('CAP-19 SIGKILL and the short restart of the WAL (application: node)', (t) =>
   runRound(t, { meanwhile: MEANWHILE[1] as Meanwhile, end: 'killed', kind: 'node' }));
 
-for (const running of [true, false]) {
-  const name = running ? 'runs' : 'is stopped';
-  test(`twenty starts while the application ${name} write the whole database once at most`, async (t) => {
-    const scene = new Scene(t, { database: ['min-checkpoint-page-count: 20'] });
-    let application = await scene.application({ rows: 500 });
-    const paced = { seed: 5, pauseMs: 20 };
-    if (running) await application.run(paced);
-    for (let round = 0; round < 20; round += 1) {
-      // Without the application: its last close removes the WAL, once; afterwards our own stops keep what there is.
-      if (!running && round === 1) await application.close();
-      const daemon = scene.start();
-      await waitFor(() => daemon.log.includes('replicating to'), { what: 'the start' });
-      await sleep(100);
-      await daemon.stop();
-    }
-    if (!running) application = await Application.open(t, scene.database);
-    else await application.pause();
-    const lines = scene.fullLines();
-    scene.start();
-    await scene.converged();
-    await application.insert();
-    await scene.converged();
-    scene.assertUnbroken();
-    assert.ok(lines.length <= 1, JSON.stringify(lines));
-  });
+/** True if a checkpoint of ours moved all that was captured: the next write restarts the WAL, and nothing is proven any more. */
+function endedComplete(scene: Scene): boolean {
+  const checkpoints = Array.from(scene.log.matchAll(/msg=checkpoint .*result=0,(\d+),(\d+)/g));
+  const [, frames, moved] = checkpoints.at(-1) ?? [];
+  const newest = filesOf(join(scene.folder, '.app.db-litestream')).at(-1);
+  assert.ok(newest !== undefined, 'a local file');
+  const { pageSize: bytes, walEnd } = readLtxFacts(newest.path);
+  return frames === moved && walEnd === 32 + Number(frames) * (24 + bytes);
 }
+
+test('twenty starts while the application runs write the whole database only behind a complete checkpoint', async (t) => {
+  const scene = new Scene(t, {
+    top: ['logging: { level: debug }'],
+    database: ['min-checkpoint-page-count: 20'],
+  });
+  const application = await scene.application({ rows: 500 });
+  await application.run({ seed: 5, pauseMs: 20 });
+  let excused = 0;
+  for (let round = 0; round < 20; round += 1) {
+    const daemon = scene.start();
+    await waitFor(() => daemon.log.includes('replicating to'), { what: 'the start' });
+    await sleep(100);
+    await daemon.stop();
+    assert.ok(scene.fullLines().length <= excused, scene.log);
+    // The application may not have written between the last checkpoint and the end. Seldom, and by chance.
+    excused = scene.fullLines().length + (endedComplete(scene) ? 1 : 0);
+  }
+  await application.pause();
+  const { length } = scene.fullLines();
+  t.diagnostic(`${length} whole databases`);
+  scene.start();
+  await scene.converged();
+  await application.insert();
+  await scene.converged();
+  scene.assertUnbroken();
+});
+
+test('twenty starts while the application is stopped write the whole database once at most', async (t) => {
+  const scene = new Scene(t, { database: ['min-checkpoint-page-count: 20'] });
+  const before = await scene.application({ rows: 500 });
+  for (let round = 0; round < 20; round += 1) {
+    // Its last close removes the WAL, once; afterwards our own stops keep what there is.
+    if (round === 1) await before.close();
+    const daemon = scene.start();
+    await waitFor(() => daemon.log.includes('replicating to'), { what: 'the start' });
+    await sleep(100);
+    await daemon.stop();
+  }
+  const application = await Application.open(t, scene.database);
+  const lines = scene.fullLines();
+  scene.start();
+  await scene.converged();
+  await application.insert();
+  await scene.converged();
+  scene.assertUnbroken();
+  assert.ok(lines.length <= 1, JSON.stringify(lines));
+});
 
 test('twenty starts behind a complete checkpoint, one write in each gap', async (t) => {
   const reason =

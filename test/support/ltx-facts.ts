@@ -10,6 +10,8 @@ export interface LtxFacts {
   /** Size of the database in pages. */
   readonly commit: number;
   readonly pageSize: number;
+  /** End of the range of the WAL that it holds, in bytes. */
+  readonly walEnd: number;
 }
 
 /** Reads header and page index. Spec: formats 2. */
@@ -30,5 +32,10 @@ export function readLtxFacts(path: string): LtxFacts {
     skip();
     pages += 1;
   }
-  return { pages, commit: data.readUInt32BE(12), pageSize: data.readUInt32BE(8) };
+  return {
+    pages,
+    commit: data.readUInt32BE(12),
+    pageSize: data.readUInt32BE(8),
+    walEnd: Number(data.readBigInt64BE(48) + data.readBigInt64BE(56)),
+  };
 }
