@@ -105,7 +105,9 @@ levels:
     // Litestream does not repeat a request on a connection that WsgiDAV has just closed, or on which it took the body of the request
     // before for a new one (400).
     const unlucky = (): boolean =>
-      program !== OURS && run.status !== 0 && /net\/http: |PROPFIND \S+: 400/.test(run.stderr);
+      program !== OURS &&
+      run.status !== 0 &&
+      /net\/http: |broken pipe|connection reset|propfind .*: 400/i.test(run.stderr);
     for (let n = 0; n < 12 && unlucky(); n += 1) {
       run = await runBeside(this.#withEnv(program), ...args);
     }
