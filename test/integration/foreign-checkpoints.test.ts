@@ -55,6 +55,34 @@ test('nobody restarts or truncates the WAL while a read transaction of ours stan
   assert.equal(scene.fullFiles().length, 1);
 });
 
+test('CHK-04 beside our own checkpoints others get through only when every frame was moved', async (t) => {
+  const scene = new Scene(t, {
+    database: ['min-checkpoint-page-count: 5', 'checkpoint-interval: 0s'],
+  });
+  const application = await scene.application();
+  const other = await scene.application({ rows: 0 });
+  await other.exec('PRAGMA busy_timeout = 0');
+  scene.start();
+  await scene.converged();
+  const answers = { refused: 0, through: 0, besideOurs: 0 };
+  for (let round = 0; round < 40; round += 1) {
+    for (const mode of ['FULL', 'RESTART', 'TRUNCATE']) {
+      // A page of its own for each row: nothing writes a lost one again.
+      await application.insert(1, 3000);
+      await sleep((round % 10) * 2);
+      const [row] = await other.exec(`PRAGMA wal_checkpoint(${mode})`);
+      const { busy, log, checkpointed } = row ?? {};
+      answers[busy === 0 ? 'through' : log === -1 ? 'besideOurs' : 'refused'] += 1;
+      if (busy === 0) assert.equal(checkpointed, log, mode);
+    }
+  }
+  t.diagnostic(JSON.stringify(answers));
+  assert.ok(answers.refused > 0);
+  await scene.converged();
+  scene.assertUnbroken();
+  assert.deepEqual(scene.fullLines(), []);
+});
+
 test('CHK-08 an application with automatic checkpoints at every commit', async (t) => {
   const scene = new Scene(t, { database: ['min-checkpoint-page-count: 20'] });
   const application = await scene.application();
