@@ -21,7 +21,7 @@ async function contested(t: TestContext, seeds: readonly number[]): Promise<void
 }
 
 test('two databases with one destination do not mix their histories', async (t) => {
-  await contested(t, [1030, 1031, 1034, 1036, 1043, 1113, 1116, 1133, 1165, 1186, 1229]);
+  await contested(t, [1030, 1031, 1034, 1036, 1043, 1113, 1116, 1133, 1165, 1186, 1229, 1313]);
 });
 
 test('a database takes over a history whose newest file is damaged', async (t) => {

@@ -41,7 +41,9 @@ async function restore(world: World, remote: Remote, target: RestoreTarget): Pro
   } catch (failure) {
     check(isLitestreamError(failure), `I5: a restore fails with a code: ${String(failure)}`);
     const known =
-      REFUSALS.has(failure.code) || (remote.damaged.size > 0 && DAMAGE.has(failure.code));
+      REFUSALS.has(failure.code) ||
+      isExpired(remote, target, failure) ||
+      (remote.damaged.size > 0 && DAMAGE.has(failure.code));
     check(known, `I5: a restore fails only where something is missing: ${failure.message}`);
     world.checkNothingLeft();
     return { txid: 0n, failure };
@@ -51,6 +53,15 @@ async function restore(world: World, remote: Remote, target: RestoreTarget): Pro
   world.checkNothingLeft();
   check(key === remote.states.get(txid), `I1: ${remote.name} at ${txid} is what was committed`);
   return { txid, failure: undefined };
+}
+
+/**
+ * True if pages of different sizes are in the way of a TXID below the last expired snapshot. The snapshot that led over them has gone,
+ * and files that were to follow it stay where that was interrupted, until the next one expires.
+ */
+function isExpired(remote: Remote, target: RestoreTarget, failure: unknown): boolean {
+  if (target.txid === undefined || target.txid >= remote.floor) return false;
+  return isLitestreamError(failure) && failure.details['field'] === 'pageSize';
 }
 
 /** The newest restore is at least the acknowledged state, unless something was lost. */
@@ -68,10 +79,11 @@ export async function restoreLatest(world: World, remote: Remote): Promise<boole
 
 /** A TXID that files lead to is restored, any other one refused. */
 export async function restoreTxid(world: World, remote: Remote, txid: bigint): Promise<void> {
-  const { failure, txid: found } = await restore(world, remote, { txid: toTxid(txid) });
+  const target = { txid: toTxid(txid) };
+  const { failure, txid: found } = await restore(world, remote, target);
   world.seen.add('TXID restored');
   if (failure === undefined) check(found === txid, `I1: ${txid} was asked for, not ${found}`);
-  if (remote.damaged.size > 0) return;
+  if (remote.damaged.size > 0 || isExpired(remote, target, failure)) return;
   const expected = reachable(remote.files()).has(txid);
   check(expected === (failure === undefined), `I5: ${txid} can be restored: ${expected}`);
 }
