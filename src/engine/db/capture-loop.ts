@@ -72,11 +72,6 @@ export class CaptureLoop {
   #unregisteredTurns = 0;
   /** Snapshots that read from the database file: no checkpoint may change it meanwhile. */
   #views = 0;
-  /** Bytes of the database file at the last {@link replacement}. */
-  get databaseSize(): number | undefined {
-    return this.#session.live.seenSize;
-  }
-
   /** Since when captured pages wait to be frozen, and a frozen transaction for its durable file. */
   #pendingSince: number | undefined;
   #frozenSince: number | undefined;
@@ -125,6 +120,11 @@ export class CaptureLoop {
     return this.#frozenSince ?? this.#pendingSince;
   }
 
+  /** Bytes of the database file at the last {@link replacement}. */
+  get databaseSize(): number | undefined {
+    return this.#session.live.seenSize;
+  }
+
   /** What stands under the database's paths instead of the open files. */
   replacement(): Replacement | undefined {
     return this.#session.live.replacement();
@@ -141,7 +141,21 @@ export class CaptureLoop {
    * @param force - do not return before everything captured is in durable files.
    * @throws ContinuityLost, LitestreamError
    */
-  async pass(force: boolean, signal: AbortSignal): Promise<void> {
+  pass(force: boolean, signal: AbortSignal): Promise<void> {
+    return this.#owing(() => this.#pass(force, signal));
+  }
+
+  /** What breaks continuity is owed from then on, whoever asks next, and also if the caller gives up. */
+  async #owing(body: () => Promise<void>): Promise<void> {
+    try {
+      await body();
+    } catch (error) {
+      if (error instanceof ContinuityLost) this.#owed ??= { reason: error.reason, level: 'warn' };
+      throw error;
+    }
+  }
+
+  async #pass(force: boolean, signal: AbortSignal): Promise<void> {
     this.#requireCustody();
     if (this.#owed !== undefined) await this.restart(this.#owed);
     if (this.#publisher.failure !== undefined) {
@@ -253,11 +267,13 @@ export class CaptureLoop {
   }
 
   /** Other files are under the paths: writes what was committed to those that are open here. @throws ContinuityLost, LitestreamError */
-  async captureLast(): Promise<void> {
-    this.#requireCustody();
-    if (this.#owed !== undefined) throw new ContinuityLost(this.#owed.reason);
-    await captureLast(this.#session);
-    await this.#flush();
+  captureLast(): Promise<void> {
+    return this.#owing(async () => {
+      this.#requireCustody();
+      if (this.#owed !== undefined) throw new ContinuityLost(this.#owed.reason);
+      await captureLast(this.#session);
+      await this.#flush();
+    });
   }
 
   /** Ends with a file that the next start can go on from, and closes the database; its WAL stays. */
