@@ -92,7 +92,8 @@ export async function* readObject(
     position += data.length;
     digest.add(data);
     if (position >= range.end) digest.check();
-    if (end > begin) yield Uint8Array.prototype.slice.call(data, begin, end);
+    // A plain copy: `slice` of what the library hands out is a Buffer where the library made one.
+    if (end > begin) yield new Uint8Array(data.subarray(begin, end));
     if (position >= range.end) return;
   }
   if (position === from.offset) return;
