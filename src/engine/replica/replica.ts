@@ -247,10 +247,11 @@ export class Replica {
       const { key, source } = snapshot;
       if (txid <= position) return this.client.write(key, source, { signal });
       // Level 0 ends with the position, and nobody else gets that number.
-      const claim = (): Promise<FileInfo[]> => this.uploadAgain([txid], signal);
+      const claim = async (): Promise<FileInfo | undefined> =>
+        (await this.uploadAgain([txid], signal))[0];
       const { claimed, file } = await this.#guard.writeAhead(snapshot, claim, signal);
       this.#position = txid;
-      this.level0From = claimed.length > 0 ? txid : txid + 1n;
+      this.level0From = claimed === undefined ? txid + 1n : txid;
       this.#uploads.skipTo(txid);
       this.#onProgress?.();
       return file;

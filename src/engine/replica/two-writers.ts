@@ -1,6 +1,12 @@
-import { decodeHeader, formatTxid, type Txid } from '../../formats/ltx/index.ts';
+import { decodeHeader, formatTxid, LTX_TRAILER_SIZE, type Txid } from '../../formats/ltx/index.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
-import type { FileInfo, FileKey, ReplicaClient, WriteSource } from '../../storage/index.ts';
+import {
+  readRange,
+  type FileInfo,
+  type FileKey,
+  type ReplicaClient,
+  type WriteSource,
+} from '../../storage/index.ts';
 
 /** The error of a replica that somebody else writes to. Nothing of ours has replaced anything there. */
 export function writerConflict(client: ReplicaClient, txid: Txid): LitestreamError {
@@ -99,28 +105,78 @@ export async function sameContent(
   signal: AbortSignal | undefined,
 ): Promise<FileInfo | undefined> {
   const stored = client.read(key, { signal })[Symbol.asyncIterator]();
-  let left = new Uint8Array(0);
-  for await (const piece of source.stream(signal)) {
-    let at = 0;
-    while (at < piece.length) {
-      if (left.length === 0) {
-        const next = await stored.next();
-        if (next.done === true) return undefined;
-        left = Uint8Array.from(next.value);
-        continue;
-      }
-      const length = Math.min(left.length, piece.length - at);
-      if (Buffer.compare(left.subarray(0, length), piece.subarray(at, at + length)) !== 0) {
-        return undefined;
-      }
-      left = left.slice(length);
-      at += length;
-    }
+  try {
+    if (!(await sameBytes(source.stream(signal), stored))) return undefined;
+  } finally {
+    await stored.return?.();
   }
-  const rest = left.length > 0 ? { done: false } : await stored.next();
-  if (rest.done !== true) return undefined;
   for await (const file of client.list(key.level, { seek: key.minTxid, signal })) {
     if (file.minTxid === key.minTxid && file.maxTxid === key.maxTxid) return file;
   }
   return undefined;
+}
+
+async function sameBytes(
+  source: AsyncIterable<Uint8Array>,
+  stored: AsyncIterator<Uint8Array>,
+): Promise<boolean> {
+  let left: Uint8Array = new Uint8Array(0);
+  for await (const piece of source) {
+    let at = 0;
+    while (at < piece.length) {
+      if (left.length === 0) {
+        const next = await stored.next();
+        if (next.done === true) return false;
+        left = next.value;
+        continue;
+      }
+      const length = Math.min(left.length, piece.length - at);
+      const [a, b] = [left.subarray(0, length), piece.subarray(at, at + length)];
+      if (Buffer.compare(a, b) !== 0) return false;
+      left = left.subarray(length);
+      at += length;
+    }
+  }
+  return left.length === 0 && (await stored.next()).done === true;
+}
+
+/**
+ * What tells a file from every other one: its size, its header, and its trailer with the checksum of everything before. Reads the
+ * whole source.
+ */
+export async function markOf(
+  source: WriteSource,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  let head: Uint8Array = new Uint8Array(0);
+  let tail: Uint8Array = new Uint8Array(0);
+  for await (const piece of source.stream(signal)) {
+    if (head.length < HEADER_BYTES) {
+      head = Buffer.concat([head, piece.subarray(0, HEADER_BYTES - head.length)]);
+    }
+    tail = Buffer.concat([tail, piece.subarray(-LTX_TRAILER_SIZE)]).subarray(-LTX_TRAILER_SIZE);
+  }
+  return mark(source.size, head, tail);
+}
+
+/** True if the stored file has one of these marks. Reads no more than its ends. */
+export async function isOneOf(
+  marks: readonly string[],
+  client: ReplicaClient,
+  key: FileKey,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  for (const known of marks) {
+    const size = Number(known.split(':', 1)[0]);
+    const offset = Math.max(0, size - LTX_TRAILER_SIZE);
+    const head = await readRange(client, key, { size: HEADER_BYTES, signal });
+    // One more byte than there should be.
+    const tail = await readRange(client, key, { offset, size: LTX_TRAILER_SIZE + 1, signal });
+    if (mark(size, head, tail) === known) return true;
+  }
+  return false;
+}
+
+function mark(size: number, head: Uint8Array, tail: Uint8Array): string {
+  return `${size}:${Buffer.from(head).toString('hex')}:${Buffer.from(tail).toString('hex')}`;
 }

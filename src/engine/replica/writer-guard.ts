@@ -2,7 +2,7 @@ import { formatFileName, toTxid, type Txid } from '../../formats/ltx/index.ts';
 import { type Clock, sleep } from '../../lib/clock.ts';
 import { isLitestreamError, LitestreamError } from '../../lib/errors.ts';
 import type { FileInfo, FileKey, ReplicaClient, WriteSource } from '../../storage/index.ts';
-import { sameContent, writerConflict } from './two-writers.ts';
+import { isOneOf, markOf, sameContent, writerConflict } from './two-writers.ts';
 
 /**
  * So long an acknowledged upload proves that nobody else writes here. Another writer may delete its files of level 0 later, except the
@@ -10,8 +10,25 @@ import { sameContent, writerConflict } from './two-writers.ts';
  */
 const PROOF_MS_MAX = 120_000;
 const LEVEL_MAX = 9;
-/** Taking back a file that should not be there does not hold anything up for longer. */
-const TAKE_BACK_MS_MAX = 10_000;
+/** Finding out what became of an upload, and taking back what should not be there, do not hold anything up for longer. */
+const SETTLE_MS_MAX = 10_000;
+
+/** A file that we tried to write: it may be there. */
+interface Attempt {
+  readonly key: FileKey;
+  /** Of a level-0 file: what was written. */
+  readonly source: WriteSource | undefined;
+  /** Of a snapshot: what tells each of its versions that were tried. */
+  readonly marks: Set<string>;
+  /** It took the number of a snapshot ahead of the position. */
+  isClaim: boolean;
+}
+
+/** A snapshot ahead of the position. */
+export interface AheadOfPosition {
+  readonly key: FileKey;
+  readonly source: WriteSource;
+}
 
 /**
  * Keeps the files of two writers apart in one replica: everything new goes up under a name that must not exist, and behind our
@@ -23,7 +40,7 @@ export class WriterGuard {
   readonly #client: ReplicaClient;
   readonly #clock: Clock;
   /** Files behind our position that are ours, or may be: an upload that failed may have worked all the same. */
-  readonly #ahead = new Map<string, FileKey>();
+  readonly #ahead = new Map<string, Attempt>();
   #conflict: LitestreamError | undefined;
   #provenAt: { readonly monotonic: number; readonly wall: number } | undefined;
 
@@ -58,8 +75,7 @@ export class WriterGuard {
     signal: AbortSignal | undefined,
   ): Promise<FileInfo> {
     const name = nameOf(key);
-    const wasTried = this.#ahead.has(name);
-    this.#ahead.set(name, key);
+    const earlier = await this.#trying(key, source, signal);
     try {
       const file = await this.#client.write(key, source, { signal, ifAbsent: true });
       this.#written(key);
@@ -73,9 +89,10 @@ export class WriterGuard {
       this.#written(key);
       return same;
     }
+    // Two snapshots of one state need not be equal: it is ours if it is one of those that were tried before.
+    const isOurs = await isOneOf(earlier, this.#client, key, signal);
     this.#ahead.delete(name);
-    // Two snapshots of one state need not be equal: it was ours.
-    if (wasTried && key.level > 0) {
+    if (isOurs) {
       await this.#client.delete([key], { signal });
       return this.writeNew(key, source, signal);
     }
@@ -84,18 +101,20 @@ export class WriterGuard {
 
   /**
    * Stores a snapshot of a state ahead of the position, then lets `claim` take its number in level 0. Without that number the snapshot
-   * must not stay: another writer could use it for a different state.
+   * must not stay: another writer could use it for a different state. And the number must not stay without the snapshot: nothing
+   * would lead to it.
    *
+   * @param claim - uploads the level-0 file of the snapshot's TXID; undefined if there is none any more
    * @throws LitestreamError what `claim` throws, or of the store
    */
-  async writeAhead<T>(
-    { key, source }: { readonly key: FileKey; readonly source: WriteSource },
-    claim: () => Promise<T>,
+  async writeAhead(
+    { key, source }: AheadOfPosition,
+    claim: () => Promise<FileInfo | undefined>,
     signal: AbortSignal | undefined,
-  ): Promise<{ readonly file: FileInfo; readonly claimed: T }> {
+  ): Promise<{ readonly file: FileInfo; readonly claimed: FileInfo | undefined }> {
     try {
       const file = await this.writeNew(key, source, signal);
-      const claimed = await claim();
+      const claimed = await this.#settled({ ...key, level: 0, minTxid: key.maxTxid }, claim);
       this.#ahead.delete(nameOf(key));
       return { file, claimed };
     } catch (error) {
@@ -148,10 +167,51 @@ export class WriterGuard {
     }
   }
 
+  /** Notes that a file is about to be written; returns what tells the versions of it that were tried before. */
+  async #trying(
+    key: FileKey,
+    source: WriteSource,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly string[]> {
+    const name = nameOf(key);
+    if (key.level === 0) {
+      const isClaim = this.#ahead.get(name)?.isClaim ?? false;
+      this.#ahead.set(name, { key, source, marks: new Set(), isClaim });
+      return [];
+    }
+    const mark = await markOf(source, signal);
+    const marks = this.#ahead.get(name)?.marks ?? new Set();
+    const earlier = [...marks];
+    this.#ahead.set(name, { key, source: undefined, marks: marks.add(mark), isClaim: false });
+    return earlier;
+  }
+
   #written(key: FileKey): void {
     // A snapshot stays in doubt until its number is ours.
     if (key.level === 0) this.#ahead.delete(nameOf(key));
     this.proven();
+  }
+
+  /** Takes a number. If only the acknowledgement got lost, it is ours all the same. */
+  async #settled(
+    key: FileKey,
+    claim: () => Promise<FileInfo | undefined>,
+  ): Promise<FileInfo | undefined> {
+    try {
+      return await claim();
+    } catch (error) {
+      const attempt = this.#ahead.get(nameOf(key));
+      if (attempt === undefined || this.#conflict !== undefined) throw error;
+      attempt.isClaim = true;
+      const stored = await this.#bounded((signal) => this.#isStored(attempt, signal));
+      if (stored === undefined) throw error;
+      this.#written(key);
+      return stored;
+    }
+  }
+
+  async #isStored({ key, source }: Attempt, signal: AbortSignal): Promise<FileInfo | undefined> {
+    return source === undefined ? undefined : sameContent(this.#client, key, source, signal);
   }
 
   async #found(txid: Txid): Promise<LitestreamError> {
@@ -160,20 +220,41 @@ export class WriterGuard {
     return this.#conflict;
   }
 
-  /** Deletes what is ours above level 0 and ahead of the position, if the store lets us. */
+  /** Deletes what is ours and ahead of the position: snapshots, and the numbers that stood for them. As far as the store lets us. */
   async #takeBack(): Promise<void> {
-    const keys = [...this.#ahead.values()].filter(({ level }) => level > 0);
-    if (keys.length === 0) return;
+    const attempts = [...this.#ahead.values()];
+    const snapshots = attempts.filter(({ key }) => key.level > 0);
+    await this.#bounded((signal) => this.#delete(snapshots, signal));
+    for (const attempt of attempts.filter(({ isClaim }) => isClaim)) {
+      await this.#bounded(async (signal) => {
+        // No proof, no deletion: it may be another writer's by now.
+        if ((await this.#isStored(attempt, signal)) === undefined) return;
+        await this.#delete([attempt], signal);
+      });
+    }
+  }
+
+  async #delete(attempts: readonly Attempt[], signal: AbortSignal): Promise<void> {
+    if (attempts.length === 0) return;
+    const keys = attempts.map(({ key }) => key);
+    await this.#client.delete(keys, { signal });
+    for (const key of keys) this.#ahead.delete(nameOf(key));
+  }
+
+  /**
+   * Whatever the caller's signal says, but not for long. Undefined if it fails: what was tried stays known as ours, and is looked at
+   * again by the next try.
+   */
+  async #bounded<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
     const bound = new AbortController();
-    const text = `replica ${this.#client.location} did not answer in ${TAKE_BACK_MS_MAX / 1000} s`;
-    const timer = this.#clock.timer(TAKE_BACK_MS_MAX, () =>
+    const text = `replica ${this.#client.location} did not answer in ${SETTLE_MS_MAX / 1000} s`;
+    const timer = this.#clock.timer(SETTLE_MS_MAX, () =>
       bound.abort(new LitestreamError('ERR_TIMEOUT', text)),
     );
     try {
-      await this.#client.delete(keys, { signal: bound.signal });
-      for (const key of keys) this.#ahead.delete(nameOf(key));
+      return await work(bound.signal);
     } catch {
-      // It stays known as ours; the next try puts another one in its place.
+      return undefined;
     } finally {
       timer.cancel();
     }
