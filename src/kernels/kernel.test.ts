@@ -404,3 +404,42 @@ test('decodes into one slot when only checksums are wanted', () => {
   assert.equal(kernel.crcValue(1), kernel.crcValue(0));
   assert.equal(kernel.bytes[back.target + 600], 0xa5);
 });
+
+describe('registers of single frames', () => {
+  for (const kind of kinds) {
+    test(`add up to the CRC of the whole, for all page sizes, ${kind}`, () => {
+      for (const pageSize of pageSizes) {
+        const kernel = createKernel({ arenaBytes: 1 << 20 }, kind);
+        const { base } = kernel;
+        const list = base;
+        const from = put(kernel, noise(pageSize * 2, 11), base + 4096);
+        kernel.bytes.set(text('a page ', pageSize), from + pageSize);
+        kernel.words.set([7, from, 9, from + pageSize], list / 4);
+        const encode = newEncodeJob();
+        const target = base + 200_000;
+        Object.assign(encode, { list, count: 2, pageSize, sizes: base + 1024, stream: 0 });
+        Object.assign(encode, { target, targetEnd: target + 200_000 });
+        // The stream has seen a header, as that of a file has.
+        for (const stream of [0, 1, 2]) {
+          kernel.crcReset(stream);
+          kernel.crcUpdate(stream, from, 100);
+        }
+        kernel.encodePages(encode);
+        const decode = newDecodeJob();
+        const sums = base + 2048;
+        Object.assign(decode, { source: target, sourceEnd: target + encode.bytes, pageSize, sums });
+        Object.assign(decode, { target: base + 500_000, capacity: 2, meta: base, stream: 1 });
+        kernel.decodeFrames(decode);
+        assert.equal(decode.frames, 2);
+        assert.equal(kernel.crcState(1), kernel.crcState(0), `page size ${pageSize}`);
+        for (const frame of [0, 1]) kernel.crcAppend(2, sums + frame * 8, 10 + pageSize);
+        // What follows goes on from there.
+        for (const stream of [0, 2]) kernel.crcUpdate(stream, from, 1100);
+        kernel.crcAppend(2, sums, 10 + pageSize);
+        const state = kernel.view.getBigUint64(sums, true);
+        const whole = kernel.crcCombine(kernel.crcState(0), state, 10 + pageSize);
+        assert.equal(kernel.crcState(2), whole, `page size ${pageSize}`);
+      }
+    });
+  }
+});

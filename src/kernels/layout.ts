@@ -9,7 +9,8 @@
  *     1024  scratch of the CRC reduction (2 KiB)
  *     3072  scratch for headers that are hashed
  *     4096  LZ4 hash table (16 KiB)
- *    20480  CRC streams, STREAM_BYTES each
+ *    20480  table that appends a frame to a CRC (16 KiB), and for which length it is
+ *    36928  CRC streams, STREAM_BYTES each
  *     base  the caller's bytes, up to limit
  *    limit  SLACK bytes that nobody owns
  * ```
@@ -20,7 +21,9 @@ export const CRC_POWERS = 576;
 export const CRC_SCRATCH = 1024;
 export const HEADER_SCRATCH = 3072;
 export const HASH_TABLE = 4096;
-export const STREAMS = 20480;
+export const APPEND_TABLE = 20480;
+export const APPEND_LENGTH = 36864;
+export const STREAMS = 36928;
 export const STREAM_BYTES = 2176;
 
 /** Copies in the kernel move whole 8- or 16-byte words; they read and write up to this many bytes past the end. */

@@ -57,6 +57,11 @@ export class TypeScriptKernel implements Kernel {
     return this.#stream(stream).state();
   }
 
+  crcAppend(stream: number, register: number, length: number): void {
+    const state = this.view.getBigUint64(register, true);
+    this.crcReset(stream, crc64Combine(this.crcState(stream), state, length));
+  }
+
   crcCombine(a: bigint, b: bigint, lengthB: number): bigint {
     return crc64Combine(a, b, lengthB);
   }
@@ -149,6 +154,10 @@ export class TypeScriptKernel implements Kernel {
     const page = job.target + job.frames * job.stride;
     if (!this.lz4Decompress(at + 10, size, page, job.pageSize)) return 'bad-block';
     this.#feed(job.stream, at, page, job.pageSize);
+    if (job.sums >= 0) {
+      const sum = new Crc64(0n).update(this.#slice(at, 10)).update(this.#slice(page, job.pageSize));
+      this.view.setBigUint64(job.sums + job.frames * 8, sum.state(), true);
+    }
     this.words.set([pgno | 0, job.consumed, job.needed, page], job.meta / 4 + job.frames * 4);
     job.consumed += job.needed;
     job.frames++;

@@ -20,6 +20,7 @@ interface Exports {
   crcReset(stream: number, seed: bigint): void;
   crcUpdate(stream: number, offset: number, length: number): void;
   crcState(stream: number): bigint;
+  crcAppend(stream: number, register: number, length: number): void;
   crcCombine(a: bigint, b: bigint, length: number): bigint;
   walBigEndian(offset: number, length: number): void;
   lz4Compress(source: number, size: number, target: number): number;
@@ -92,6 +93,12 @@ export class WasmKernel implements Kernel {
     return BigInt.asUintN(64, this.#exports.crcState(stream));
   }
 
+  crcAppend(stream: number, register: number, length: number): void {
+    this.#checkStream(stream);
+    checkRange(this, register, 8);
+    this.#exports.crcAppend(stream, register, length);
+  }
+
   crcCombine(a: bigint, b: bigint, lengthB: number): bigint {
     return BigInt.asUintN(64, this.#exports.crcCombine(a, b, lengthB));
   }
@@ -135,7 +142,7 @@ export class WasmKernel implements Kernel {
 
   decodeFrames(job: DecodeJob): void {
     checkDecodeJob(this, job);
-    const { source, sourceEnd, pageSize, target, stride, capacity, meta, stream } = job;
+    const { source, sourceEnd, pageSize, target, stride, capacity, meta, stream, sums } = job;
     if (stream >= 0) this.#checkStream(stream);
     const status = this.#exports.decodeFrames(
       source,
@@ -146,6 +153,7 @@ export class WasmKernel implements Kernel {
       capacity,
       meta,
       stream,
+      sums,
     );
     job.status = STATUSES[status]!;
     job.frames = this.words[RESULT]!;

@@ -5,6 +5,8 @@
 // XORed into the units 60, 61, 63 and 64 places later. With u = 128 that is XOR of whole vectors.
 
 import {
+  APPEND_LENGTH,
+  APPEND_TABLE,
   CRC_POWERS,
   CRC_SCRATCH,
   CRC_TABLE,
@@ -210,6 +212,22 @@ function settle<T>(at: usize): void {
   store<T>(at + 63 * u, <T>(load<T>(at + 63 * u) ^ r0 ^ r2 ^ r3));
 }
 
+/** What 16 bytes of the units from `from` on give to the units 64 places later. */
+// @ts-ignore: decorator
+@inline
+function owedSimd(from: usize, u: usize): v128 {
+  return v128.xor(
+    v128.xor(v128.load(from), v128.load(from + u)),
+    v128.xor(v128.load(from + 3 * u), v128.load(from + 4 * u)),
+  );
+}
+
+// @ts-ignore: decorator
+@inline
+function owed(from: usize, u: usize): u64 {
+  return load<u64>(from) ^ load<u64>(from + u) ^ load<u64>(from + 3 * u) ^ load<u64>(from + 4 * u);
+}
+
 /** Folds the first 64 of 128 units into the second 64; returns where those start. */
 // @ts-ignore: decorator
 @inline
@@ -218,24 +236,33 @@ function fold<T>(at: usize): usize {
   const half: usize = 64 * u;
   const copy: usize = CRC_SCRATCH + 1024;
   settle<T>(at);
-  memory.copy(copy, at, half);
-  // Units 64 and later are not folded in this round.
-  memory.fill(copy + half, 0, 32);
   const to = at + half;
-  for (let i: usize = 0; i < half; i += 8) {
-    const from = copy + i;
-    store<u64>(
-      to + i,
-      load<u64>(to + i) ^ load<u64>(from) ^ load<u64>(from + u) ^ load<u64>(from + 3 * u) ^ load<u64>(from + 4 * u),
-    );
+  // Units 64 and later are not folded in this round: the last ones are read from where zeros follow.
+  memory.copy(copy, to - 32, 32);
+  memory.fill(copy + 32, 0, 32);
+  if (ASC_FEATURE_SIMD) {
+    for (let i: usize = 0; i < half - 32; i += 16) {
+      v128.store(to + i, v128.xor(v128.load(to + i), owedSimd(at + i, u)));
+    }
+    for (let i: usize = 0; i < 32; i += 16) {
+      const end = to + half - 32 + i;
+      v128.store(end, v128.xor(v128.load(end), owedSimd(copy + i, u)));
+    }
+  } else {
+    for (let i: usize = 0; i < half - 32; i += 8) {
+      store<u64>(to + i, load<u64>(to + i) ^ owed(at + i, u));
+    }
+    for (let i: usize = 0; i < 32; i += 8) {
+      const end = to + half - 32 + i;
+      store<u64>(end, load<u64>(end) ^ owed(copy + i, u));
+    }
   }
   return to;
 }
 
-/** The plain register that a ring stands for. The ring stays as it is. */
-function reduce(ring: usize): u64 {
+/** The plain register that the ring in the scratch stands for. Destroys it. */
+function reduceScratch(): u64 {
   let at: usize = CRC_SCRATCH;
-  memory.copy(at, ring, BLOCK);
   // The ring's units have been folded into each other already; undo that (both 64-bit halves of each 128-bit unit).
   for (let half: usize = 0; half < 16; half += 8) {
     const r0 = load<u64>(at + half);
@@ -253,6 +280,12 @@ function reduce(ring: usize): u64 {
   at = fold<u16>(at);
   at = fold<u8>(at);
   return plain(0, at, 64);
+}
+
+/** The plain register that a ring stands for. The ring stays as it is. */
+function reduce(ring: usize): u64 {
+  memory.copy(CRC_SCRATCH, ring, BLOCK);
+  return reduceScratch();
 }
 
 // @ts-ignore: decorator
@@ -341,4 +374,51 @@ export function checksumPages(list: usize, count: u32, pageSize: u32, target: us
     list += 8;
     target += 8;
   }
+}
+
+/** The register, from 0, of a frame: its ten header bytes, then its page. */
+export function frameSum(header: usize, page: usize, pageSize: u32): u64 {
+  const seed = plain(0, header, 10);
+  // The reduction of a ring costs more than plain steps over a short page.
+  if (pageSize < 2048) return plain(seed, page, pageSize);
+  memory.fill(CRC_SCRATCH, 0, BLOCK + 4 * UNIT);
+  store<u64>(CRC_SCRATCH, seed);
+  blocks(CRC_SCRATCH, page, page + pageSize);
+  return reduceScratch();
+}
+
+/** Makes the table that multiplies a register by x^(8·length), for one length at a time. */
+function prepareAppend(length: u32): void {
+  if (load<u32>(APPEND_LENGTH) == length) return;
+  store<u32>(APPEND_LENGTH, length);
+  const power = crcCombine(<u64>1 << 63, 0, <f64>length);
+  for (let byte: u32 = 0; byte < 8; byte++) {
+    const table = APPEND_TABLE + byte * 2048;
+    store<u64>(table, 0);
+    for (let bit: u32 = 0; bit < 8; bit++) {
+      const value = multiply(<u64>1 << (byte * 8 + bit), power);
+      const count: u32 = 1 << bit;
+      for (let index: u32 = 0; index < count; index++) {
+        store<u64>(table + (count + index) * 8, load<u64>(table + index * 8) ^ value);
+      }
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function shifted(state: u64): u64 {
+  let result: u64 = 0;
+  for (let byte: usize = 0; byte < 8; byte++) {
+    result ^= load<u64>(APPEND_TABLE + byte * 2048 + ((<usize>(state >> (byte << 3)) & 255) << 3));
+  }
+  return result;
+}
+
+/** Adds `length` bytes to a stream of which only the register, from 0, is known. */
+export function crcAppend(stream: u32, register: usize, length: u32): void {
+  const at = address(stream);
+  prepareAppend(length);
+  if ((load<u32>(at + FILL) | load<u32>(at + STARTED)) != 0) crcReset(stream, crcState(stream));
+  store<u64>(at + SEED, shifted(load<u64>(at + SEED)) ^ load<u64>(register));
 }

@@ -10,10 +10,10 @@ import {
   DECODE_LEGACY,
   RESULTS,
 } from "../layout";
-import { crcUpdate } from "./crc64";
+import { crcAppend, crcUpdate, frameSum } from "./crc64";
 import { lz4Compress, lz4Decompress } from "./lz4";
 
-export { checksumPages, crcCombine, crcReset, crcState, crcUpdate, setUp } from "./crc64";
+export { checksumPages, crcAppend, crcCombine, crcReset, crcState, crcUpdate, setUp } from "./crc64";
 export { lz4Compress, lz4Decompress } from "./lz4";
 
 // @ts-ignore: decorator
@@ -59,8 +59,8 @@ export function encodePages(
 }
 
 /**
- * Decodes frames until the input, the frames that fit, or the page block ends. Page i goes to `target + i·stride`. Results:
- * frames decoded, bytes consumed, bytes the next frame needs. Returns a DECODE_ status.
+ * Decodes frames until the input, the frames that fit, or the page block ends. Page i goes to `target + i·stride`, its frame's
+ * register to `sums + 8·i` unless `sums` is negative. Results: frames decoded, bytes consumed, bytes the next frame needs. Returns a DECODE_ status.
  */
 export function decodeFrames(
   source: usize,
@@ -71,6 +71,7 @@ export function decodeFrames(
   capacity: u32,
   meta: usize,
   stream: i32,
+  sums: i32,
 ): u32 {
   let at = source;
   let frames: u32 = 0;
@@ -112,7 +113,11 @@ export function decodeFrames(
       status = DECODE_BAD_BLOCK;
       break;
     }
-    if (stream >= 0) {
+    if (sums >= 0) {
+      store<u64>(sums, frameSum(at, target, pageSize));
+      if (stream >= 0) crcAppend(stream, sums, 10 + pageSize);
+      sums += 8;
+    } else if (stream >= 0) {
       crcUpdate(stream, at, 10);
       crcUpdate(stream, target, pageSize);
     }
