@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { type Clock, sleep } from '../../lib/clock.ts';
 import { LitestreamError } from '../../lib/errors.ts';
 import { FaultyClient, listAll, MemoryClient } from '../../testing/index.ts';
 import { AppDatabase } from '../../../test/support/app-database.ts';
@@ -163,4 +164,31 @@ test('a new database gets its snapshot before its first compaction', async (t) =
     assert.deepEqual(done().slice(0, 2), ['snapshot complete', 'compaction complete']);
   };
   await Promise.all(['a.db', 'b.db', 'c.db', 'd.db'].map(begin));
+});
+
+test('a replica that has nothing to do any more wakes nobody', async (t) => {
+  const path = join(tempDir(t), 'app.db');
+  new AppDatabase(t, path);
+  const ports = testPorts();
+  const delays: number[] = [];
+  const clock: Clock = {
+    ...ports.clock,
+    timer: (ms, callback) => {
+      delays.push(ms);
+      return ports.clock.timer(ms, callback);
+    },
+  };
+  const databases = [databaseOptions(path, [new MemoryClient()], { monitorIntervalMs: 20 })];
+  // Nothing ever comes to level 1, so that level 2 has looked at a replica that was not ready, and then has no work.
+  const levels = [{ level: 2, intervalMs: HOUR_MS }];
+  const store = new Store({ ...FAST, databases, levels }, { ...ports, clock });
+  t.after(() => store.close());
+  await store.open();
+  const done = (): boolean => ports.logger.messages('info').includes('snapshot complete');
+  await waitFor(done, { what: 'the snapshot' });
+  await sleep(ports.clock, 200);
+  delays.length = 0;
+  await waitFor(() => delays.length >= 100, { what: 'a hundred timers' });
+  const hurried = delays.filter((ms) => ms <= 1).length;
+  assert.ok(hurried < 20, `${hurried} of ${delays.length} timers were hurried`);
 });

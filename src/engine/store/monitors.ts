@@ -175,7 +175,12 @@ class LevelMonitor {
   }
 
   async #walk(replicas: readonly ReplicaMaintenance[]): Promise<void> {
-    const wanted = replicas.filter((replica) => this.#isWanted(replica));
+    const wanted = replicas.filter((replica) => {
+      if (this.#isWanted(replica)) return true;
+      // Whoever made what was wanted has made the next try needless: one that stays due would be looked at without a pause.
+      this.#retries.delete(replica);
+      return false;
+    });
     await forEach(this.#init, wanted, async (replica) => {
       this.#note(replica, await this.#pass(replica));
     });
