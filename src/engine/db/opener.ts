@@ -49,7 +49,9 @@ export async function openSession(opener: OpenerOptions): Promise<Opened> {
   const live = await openLive(opener);
   try {
     const start = await chooseStartPoint({ ...opener, clock: opener.ports.clock });
-    return await begin(live, start, opener);
+    const opened = await begin(live, start, opener);
+    await dropForeign(opened, opener);
+    return opened;
   } catch (error) {
     await live.close();
     if (!isLitestreamError(error, 'ERR_DB_READONLY')) throw error;
@@ -127,6 +129,16 @@ async function begin(
   if (proof.comparable.commit !== opened.first.commit) return opened;
   const same = await holdsSame(opener.files, start.anchor, opened.first, live.pageSize);
   return same ? { ...opened, first: undefined } : opened;
+}
+
+/**
+ * A file that was fetched from a replica, and of which this database is not proven to be the continuation, must not be uploaded to
+ * another replica: there it would follow files of another history.
+ */
+async function dropForeign({ first, start }: Opened, { files }: OpenerOptions): Promise<void> {
+  const { adopted, anchor } = start;
+  if (adopted === undefined || first === undefined || anchor === NO_TXID) return;
+  await files.remove([anchor]);
 }
 
 /**

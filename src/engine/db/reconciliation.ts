@@ -30,9 +30,11 @@ export class Reconciliation {
 
   /** What a new session was begun with. */
   begin({ first, start }: Opened): void {
-    this.#heard = start.heard;
+    const { adopted, heard } = start;
+    // The others were compared with the local files from before.
+    this.#heard = adopted === undefined ? heard : new Set([adopted]);
     this.#startedBlank = start.lastTxid === 0n;
-    this.#unproven = first === undefined ? undefined : start.adopted;
+    this.#unproven = first === undefined ? undefined : adopted;
   }
 
   /** Runs under the database's lock. */
