@@ -49,6 +49,7 @@ export type MetricName =
   | 'litestream_checkpoint_count'
   | 'litestream_checkpoint_error_count'
   | 'litestream_checkpoint_seconds'
+  | 'litestream_compaction_backlog'
   | 'litestream_compaction_verify_error_count'
   | 'litestream_db_size'
   | 'litestream_disk_full'

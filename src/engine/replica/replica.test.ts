@@ -155,6 +155,7 @@ test('holes are what is local, above the compacted levels, below the newest, and
     lastCompacted: toTxid(3),
     level0: [toTxid(4), toTxid(6), toTxid(9)],
     newest: new Map(),
+    waiting: new Map(),
   };
   const local = [1, 2, 3, 4, 5, 7, 9, 10].map((txid) => toTxid(txid));
   assert.deepEqual(findHoles(history, local), [5n, 7n]);

@@ -11,10 +11,12 @@ import type { Database } from '../db/database.ts';
 import { LineLimit } from '../line-limit.ts';
 import type { Ports, StoreOptions } from '../options.ts';
 import type { BridgeNeed, Replica } from '../replica/replica.ts';
-import { listLevel, ReplicaView, SNAPSHOT_LEVEL } from './replica-view.ts';
+import { contiguityProblem, ReplicaView, SNAPSHOT_LEVEL } from './replica-view.ts';
+import { BacklogPatience } from './backlog-patience.ts';
 import { RetentionRunner } from './retention.ts';
 import { Repair } from './repair.ts';
 import { SnapshotWriter, temporaryFiles } from './snapshot-writer.ts';
+import { UpkeepAge, type UpkeepObservation } from './upkeep-age.ts';
 
 export interface MaintenanceInit {
   readonly database: Database;
@@ -28,11 +30,8 @@ export interface MaintenanceInit {
   readonly commonLocalFloor: () => bigint;
 }
 
-/** Transactions that a replica may lack when a snapshot of it is begun: those have to be uploaded first. */
-const BEHIND_MAX = 64n;
-
-/** How a pass over one replica ended: `not-ready` and `failed` want another try soon. */
-export type PassResult = 'done' | 'not-ready' | 'failed';
+/** How a pass over one replica ended: all but `done` want another try soon. `behind`: too much would have to be uploaded first. */
+export type PassResult = 'done' | 'not-ready' | 'behind' | 'failed';
 
 /**
  * Levels, snapshots and retention of one replica. One piece of work at a time: what a snapshot and a compaction need in memory is
@@ -53,6 +52,9 @@ export class ReplicaMaintenance {
   readonly #view: ReplicaView;
   readonly #snapshots: SnapshotWriter;
   readonly #repair: Repair;
+  readonly #patience: BacklogPatience;
+  readonly #age: UpkeepAge;
+  #snapshotting = false;
 
   constructor(init: MaintenanceInit) {
     const { database, options, ports, replica } = init;
@@ -66,6 +68,8 @@ export class ReplicaMaintenance {
       ...(database.replicas.length > 1 ? { replica: name } : {}),
     });
     this.#failures = new LineLimit(this.#logger, ports.clock);
+    this.#patience = new BacklogPatience(ports.clock);
+    this.#age = new UpkeepAge(ports.clock);
     this.#view = new ReplicaView(replica);
     this.retention = new RetentionRunner({
       database,
@@ -141,6 +145,20 @@ export class ReplicaMaintenance {
     return this.#sourceEnd(level) > newest;
   }
 
+  /** What there is to do, and for how long, as far as is known without asking the replica. */
+  observe(): readonly UpkeepObservation[] {
+    return this.#age.observe({
+      options: this.#options,
+      replica: this.replica,
+      view: this.#view,
+      isReady: this.isReady,
+      // While a snapshot is being written the levels have to wait, however large it is.
+      hasWork: (level) => (level === SNAPSHOT_LEVEL || !this.#snapshotting) && this.hasWork(level),
+      areSnapshotsDue: () => this.retention.areSnapshotsDue(),
+      isLevel0Due: () => !this.#snapshotting && this.retention.isLevel0Due(),
+    });
+  }
+
   /** Compacts into one level. */
   async compact(level: number, stop?: AbortSignal): Promise<PassResult> {
     const signal = this.#bounded(stop);
@@ -167,8 +185,7 @@ export class ReplicaMaintenance {
   ): Promise<PassResult> {
     const signal = this.#bounded(stop);
     if (!signal.aborted && !this.#checkReady(SNAPSHOT_LEVEL)) return 'not-ready';
-    // It would wait for all those uploads, and others for it.
-    if (this.database.txid - (this.replica.position ?? 0n) > BEHIND_MAX) return 'not-ready';
+    if (await this.#patience.isTooFarBehind(this.database, this.replica)) return 'behind';
     return this.#guarded(SNAPSHOT_LEVEL, signal, async () => {
       await this.#view.load(signal);
       const newest = this.#view.newest(SNAPSHOT_LEVEL);
@@ -177,7 +194,7 @@ export class ReplicaMaintenance {
         this.#noCompaction(SNAPSHOT_LEVEL);
         return;
       }
-      await this.#snapshots.write({}, signal);
+      await this.#writeSnapshot(signal);
     });
   }
 
@@ -186,8 +203,17 @@ export class ReplicaMaintenance {
     await this.database.syncReplica(this.replica, await this.database.sync(signal), signal);
     return this.#lock.run(async () => {
       await this.#view.load(signal);
-      return this.#snapshots.write({}, signal);
+      return this.#writeSnapshot(signal);
     }, signal);
+  }
+
+  async #writeSnapshot(signal: AbortSignal | undefined): Promise<FileInfo> {
+    this.#snapshotting = true;
+    try {
+      return await this.#snapshots.write({}, signal);
+    } finally {
+      this.#snapshotting = false;
+    }
   }
 
   /** Deletes what has expired at level 0. */
@@ -198,6 +224,7 @@ export class ReplicaMaintenance {
       await this.#lock.run(async () => {
         await this.#view.load(signal);
         await this.retention.enforceLevel0(signal);
+        this.#age.done('l0 retention', 0);
       }, signal);
     } catch (error) {
       if (isAborted(signal)) return;
@@ -213,6 +240,7 @@ export class ReplicaMaintenance {
     await this.#lock.run(async () => {
       await this.#view.load(signal);
       await this.retention.enforceSnapshots(signal);
+      this.#age.done('retention', SNAPSHOT_LEVEL);
     }, signal);
   }
 
@@ -260,6 +288,7 @@ export class ReplicaMaintenance {
   ): Promise<PassResult> {
     try {
       await this.#lock.run(body, signal);
+      this.#age.done(level === SNAPSHOT_LEVEL ? 'snapshot' : 'compaction', level);
       return 'done';
     } catch (error) {
       if (isAborted(signal)) return 'done';
@@ -341,18 +370,7 @@ export class ReplicaMaintenance {
 
   /** Spec: replication 17.4 step 8. Never fails the compaction. */
   async #verifyLevel(level: number, signal: AbortSignal | undefined): Promise<void> {
-    let problem: string | undefined;
-    try {
-      let last: FileInfo | undefined;
-      for (const file of await listLevel(this.replica.client, level, signal)) {
-        if (last !== undefined && last.maxTxid + 1n !== file.minTxid) {
-          problem = `files are not contiguous: ${nameOf(last)} is followed by ${nameOf(file)}`;
-        }
-        last = file;
-      }
-    } catch (error) {
-      problem = errorMessage(error);
-    }
+    const problem = await contiguityProblem(this.replica.client, level, signal);
     if (problem === undefined) return;
     const logger = this.#logger.with({ subsystem: 'compactor' });
     logger.log('warn', 'post-compaction verification failed', { level, error: problem });
@@ -386,8 +404,4 @@ function gapError(gap: LevelGap): LitestreamError {
     `non-contiguous transaction ids in input files: level ${level} lacks ${formatFileName(from, to)}`,
     { details: { level, minTxid: from, maxTxid: to }, retryable: true },
   );
-}
-
-function nameOf(file: FileInfo): string {
-  return formatFileName(file.minTxid, file.maxTxid);
 }

@@ -78,7 +78,15 @@ export class ManagedDatabase {
 
   observe(): DatabaseObservation {
     const { database, status, txid } = this;
-    return observeDatabase({ path: this.options.path, status, txid, database });
+    const { options, upkeep } = this.#shared;
+    const siblings = database === undefined || !options.monitors ? [] : upkeep.of(database);
+    return observeDatabase({
+      path: this.options.path,
+      status,
+      txid,
+      database,
+      upkeep: siblings.map((replica) => replica.observe()),
+    });
   }
 
   /** Newest local TXID; looks into the folder if nothing is known yet. @throws LitestreamError `ERR_IO` */

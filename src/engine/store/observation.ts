@@ -2,6 +2,7 @@ import { NO_TXID, type Txid } from '../../formats/ltx/index.ts';
 import type { ActivityReport } from '../db/activity.ts';
 import type { Database } from '../db/database.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { UpkeepObservation } from './upkeep-age.ts';
 
 /**
  * `replicating`: open, and everything runs by itself; `open`: open, only explicit syncs (`-once`); `stopped`: registered, not open.
@@ -35,6 +36,8 @@ export interface ReplicaObservation {
   readonly hasConflict: boolean;
   /** What the last verification on schedule found to be wrong; undefined if nothing is known to be. */
   readonly damage?: string | undefined;
+  /** Compaction, snapshots and retention, where they run by themselves. */
+  readonly upkeep?: readonly UpkeepObservation[] | undefined;
 }
 
 /** What is known of one database without waiting for anything. Ages are milliseconds. */
@@ -75,15 +78,19 @@ export interface Observed {
   readonly txid: Txid;
   /** The open database. */
   readonly database: Database | undefined;
+  /** Of each of its replicas. */
+  readonly upkeep?: readonly (readonly UpkeepObservation[])[] | undefined;
 }
 
 /** Says what is known now. Never waits. Spec: failures OPS-22. */
-export function observeDatabase({ path, status, txid, database }: Observed): DatabaseObservation {
+export function observeDatabase(observed: Observed): DatabaseObservation {
+  const { path, status, txid, database, upkeep } = observed;
   if (database === undefined) return closed(path, status, txid);
   const facts = database.facts();
-  const replicas = database.replicas.map((replica) =>
-    observeReplica(database, replica, facts.txid),
-  );
+  const replicas = database.replicas.map((replica, at) => ({
+    ...observeReplica(database, replica, facts.txid),
+    upkeep: upkeep?.[at],
+  }));
   const lastSyncs = replicas.map(({ lastSyncAt }) => lastSyncAt ?? NaN);
   const lastSyncAt = Math.min(...lastSyncs);
   return {

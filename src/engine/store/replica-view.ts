@@ -1,7 +1,7 @@
 import { newestOf } from '../../compaction/index.ts';
 import { readRange, type FileInfo, type FileKey, type ReplicaClient } from '../../storage/index.ts';
 import { formatFileName } from '../../formats/ltx/index.ts';
-import { isLitestreamError } from '../../lib/errors.ts';
+import { errorMessage, isLitestreamError } from '../../lib/errors.ts';
 import type { Replica } from '../replica/replica.ts';
 
 export const SNAPSHOT_LEVEL = 9;
@@ -15,6 +15,28 @@ export async function listLevel(
   const files: FileInfo[] = [];
   for await (const file of client.list(level, { signal })) files.push(file);
   return files;
+}
+
+/** Where the files of a level do not follow each other, or why that cannot be told; undefined if they do. */
+export async function contiguityProblem(
+  client: ReplicaClient,
+  level: number,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
+  const nameOfRange = (file: FileInfo): string => formatFileName(file.minTxid, file.maxTxid);
+  let problem: string | undefined;
+  try {
+    let last: FileInfo | undefined;
+    for (const file of await listLevel(client, level, signal)) {
+      if (last !== undefined && last.maxTxid + 1n !== file.minTxid) {
+        problem = `files are not contiguous: ${nameOfRange(last)} is followed by ${nameOfRange(file)}`;
+      }
+      last = file;
+    }
+  } catch (error) {
+    problem = errorMessage(error);
+  }
+  return problem;
 }
 
 /** True if the file can be read, whatever a listing says. */
@@ -38,6 +60,8 @@ export async function exists(
 export class ReplicaView {
   readonly #replica: Replica;
   readonly #newest = new Map<number, FileInfo>();
+  /** Ends of the files of each level that the next level does not cover yet. */
+  readonly #waiting = new Map<number, bigint[]>();
   readonly #unusable = new Set<string>();
   #loaded = false;
   /** The replica can be restored up to here without gaps, by all levels together. */
@@ -50,8 +74,9 @@ export class ReplicaView {
   /** Asks the replica if nothing is known yet. */
   async load(signal?: AbortSignal): Promise<void> {
     if (this.#loaded) return;
-    const { newest } = await this.#replica.history(signal);
+    const { newest, waiting } = await this.#replica.history(signal);
     for (const [level, file] of newest) if (level > 0) this.#newest.set(level, file);
+    for (const [level, ends] of waiting) this.#waiting.set(level, [...ends]);
     this.#loaded = true;
   }
 
@@ -65,7 +90,31 @@ export class ReplicaView {
 
   /** Notes a file that was written. */
   wrote(file: FileInfo): void {
-    this.#newest.set(file.level, file);
+    const { level, maxTxid } = file;
+    this.#newest.set(level, file);
+    this.#wait(file);
+    // A restore begins with the newest snapshot: nothing before it is waited for.
+    const covers = level === SNAPSHOT_LEVEL ? [...this.#waiting.keys()] : [level - 1];
+    for (const below of covers) {
+      const ends = this.#waiting.get(below);
+      if (ends !== undefined) this.#waiting.set(below, endsBehind(ends, maxTxid));
+    }
+  }
+
+  #wait({ level, maxTxid }: FileInfo): void {
+    if (level >= SNAPSHOT_LEVEL) return;
+    const ends = this.#waiting.get(level);
+    if (ends === undefined) this.#waiting.set(level, [maxTxid]);
+    else ends.push(maxTxid);
+  }
+
+  /** How many files of the level below wait to be merged into this one. */
+  waitingFor(level: number): number {
+    const end = this.newest(level)?.maxTxid ?? 0n;
+    const from = end > this.covered ? end : this.covered;
+    if (level > 1) return endsBehind(this.#waiting.get(level - 1) ?? [], from).length;
+    const position = this.#replica.position ?? 0n;
+    return position > from ? Number(position - from) : 0;
   }
 
   /** Takes over what listings of the levels above 0 show. */
@@ -74,6 +123,10 @@ export class ReplicaView {
     for (let level = 1; level <= SNAPSHOT_LEVEL; level++) {
       const newest = newestOf(files.filter((file) => file.level === level));
       if (newest !== undefined) this.#newest.set(level, newest);
+    }
+    this.#waiting.clear();
+    for (const file of files) {
+      if (file.maxTxid > (this.newest(file.level + 1)?.maxTxid ?? 0n)) this.#wait(file);
     }
     this.#loaded = true;
   }
@@ -97,6 +150,10 @@ export class ReplicaView {
   isUnusable(key: FileKey): boolean {
     return this.#unusable.size > 0 && this.#unusable.has(nameOf(key));
   }
+}
+
+function endsBehind(ends: readonly bigint[], end: bigint): bigint[] {
+  return ends.filter((each) => each > end);
 }
 
 function nameOf({ level, minTxid, maxTxid }: FileKey): string {

@@ -8,6 +8,7 @@ import {
   type Metrics,
 } from '../../telemetry/index.ts';
 import type { DatabaseObservation, ReplicaObservation } from './observation.ts';
+import { UpkeepWatch } from './upkeep-watch.ts';
 
 /** The default threshold is so many sync intervals of the replica, and not less than a minute. */
 const INTERVALS = 10;
@@ -71,7 +72,8 @@ interface Late {
 
 /**
  * Makes silence loud: a database whose source stays ahead of a replica becomes an ERROR line, a metric and an unhealthy status, and so
- * does one whose commits are not captured. A replica that verification found to be damaged makes its database unhealthy, too.
+ * does one whose commits are not captured, and one whose compaction, snapshots or retention do not happen. A replica that verification
+ * found to be damaged makes its database unhealthy, too.
  *
  * Spec: design B10; interfaces 8.2, 8.3; cli 23.4; failures OPS-04.
  */
@@ -79,11 +81,13 @@ export class Watchdog {
   readonly #init: WatchdogInit;
   readonly #unhealthy = new Map<string, Alarm>();
   readonly #lagging = new Map<string, Alarm>();
+  readonly #upkeep: UpkeepWatch;
   #timer: TimerHandle | undefined;
   #running = false;
 
   constructor(init: WatchdogInit) {
     this.#init = init;
+    this.#upkeep = new UpkeepWatch({ ...init, judgesAge: init.thresholdMs !== 0 });
   }
 
   /** Looks at everything now, and then again and again. */
@@ -108,6 +112,7 @@ export class Watchdog {
     for (const alarms of [this.#unhealthy, this.#lagging]) {
       for (const path of alarms.keys()) if (!seen.has(path)) alarms.delete(path);
     }
+    this.#upkeep.forgetOthers(seen);
     return healths;
   }
 
@@ -139,11 +144,13 @@ export class Watchdog {
       // Whoever stopped it knows.
       this.#unhealthy.delete(path);
       this.#lagging.delete(path);
+      this.#upkeep.forget(path);
     }
     this.#judge(path, late);
     // Verification has said what is wrong, and says it again as long as it is.
     const damaged = status !== 'stopped' && replicas.some(({ damage }) => damage !== undefined);
-    const unhealthy = late.length > 0 || damaged;
+    const overdue = status !== 'stopped' && this.#upkeep.check(observation);
+    const unhealthy = late.length > 0 || damaged || overdue;
     this.#checkLag(path, lagMs, observation.pendingFiles);
     metrics.set('litestream_replica_lag_seconds', { db: path }, lagMs / 1000);
     metrics.set('litestream_replica_txid', { db: path }, Number(replicatedTxid));

@@ -28,6 +28,11 @@ export const catalogue: Readonly<Record<MetricName, MetricDefinition>> = {
     help: 'Time spent checkpointing WAL, in seconds',
     labels: ['db', 'mode'],
   },
+  litestream_compaction_backlog: {
+    type: 'gauge',
+    help: 'Number of files of the level below that wait to be compacted, at most of any replica',
+    labels: ['db', 'level'],
+  },
   litestream_compaction_verify_error_count: {
     type: 'counter',
     help: 'Number of post-compaction verification failures',
