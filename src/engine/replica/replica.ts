@@ -27,6 +27,14 @@ export type { BridgeNeed } from './file-uploads.ts';
  */
 export type Bridge = (need: BridgeNeed, signal: AbortSignal | undefined) => Promise<void>;
 
+/** What one turn uploads. */
+interface Batch {
+  /** So many files at most; 0 = no limit. */
+  readonly limit?: number;
+  /** No further than this TXID; absent = as far as there is something. */
+  readonly until?: Txid;
+}
+
 /**
  * One destination of a database: its own position, upload loop and failures. The local level-0 files are its only queue;
  * nothing of it ever blocks the capture or another replica.
@@ -217,7 +225,7 @@ export class Replica {
   ): Promise<void> {
     if (this.#position === undefined) await this.#begin(reconcile, signal);
     if (this.#target < target) this.#target = target;
-    await this.#uploadBatch(0, signal);
+    await this.#uploadBatch({ until: target }, signal);
   }
 
   /**
@@ -227,7 +235,7 @@ export class Replica {
    */
   reach(txid: Txid, signal?: AbortSignal): Promise<BridgeNeed | undefined> {
     if (this.#target < txid) this.#target = txid;
-    return this.#turn.run(() => this.#upload(0, signal), signal);
+    return this.#turn.run(() => this.#upload({ until: txid }, signal), signal);
   }
 
   /**
@@ -314,7 +322,7 @@ export class Replica {
     signal: AbortSignal,
   ): Promise<void> {
     if (this.#position === undefined) await this.#begin(reconcile, signal);
-    await this.#uploadBatch(this.options.maxSyncLtxFiles, signal);
+    await this.#uploadBatch({ limit: this.options.maxSyncLtxFiles }, signal);
   }
 
   get #behind(): boolean {
@@ -322,10 +330,10 @@ export class Replica {
   }
 
   /** One batch, and what has to be bridged on the way. */
-  async #uploadBatch(limit: number, signal: AbortSignal | undefined): Promise<void> {
+  async #uploadBatch(batch: Batch, signal: AbortSignal | undefined): Promise<void> {
     let last: Txid | undefined;
     for (;;) {
-      const need = await this.#turn.run(() => this.#upload(limit, signal), signal);
+      const need = await this.#turn.run(() => this.#upload(batch, signal), signal);
       if (need === undefined) return;
       if (this.#bridge === undefined || need.txid === last) throw need.cause;
       last = need.txid;
@@ -334,7 +342,10 @@ export class Replica {
   }
 
   /** Under the turn. Returns what has to be bridged before the upload can go on. */
-  async #upload(limit: number, signal: AbortSignal | undefined): Promise<BridgeNeed | undefined> {
+  async #upload(
+    { limit = 0, until }: Batch,
+    signal: AbortSignal | undefined,
+  ): Promise<BridgeNeed | undefined> {
     const position = this.#position;
     if (position === undefined) return undefined;
     await this.#beforeUpload(position, signal);
@@ -343,6 +354,8 @@ export class Replica {
     let files = 0;
     let need: BridgeNeed | undefined;
     while (need === undefined && this.#behind && (limit <= 0 || files < limit)) {
+      // What comes while it uploads is not waited for.
+      if (until !== undefined && (this.#position ?? NO_TXID) >= until) break;
       const next = toTxid((this.#position ?? NO_TXID) + 1n);
       const bridged = this.#bridge !== undefined;
       const done = await this.#uploads.next(next, { stored: this.#newestStored, bridged }, signal);

@@ -210,7 +210,9 @@ export class ReplicaMaintenance {
   async #writeSnapshot(signal: AbortSignal | undefined): Promise<FileInfo> {
     this.#snapshotting = true;
     try {
-      return await this.#snapshots.write({}, signal);
+      const snapshot = await this.#snapshots.write({}, signal);
+      this.#patience.reset();
+      return snapshot;
     } finally {
       this.#snapshotting = false;
     }

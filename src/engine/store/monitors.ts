@@ -7,7 +7,7 @@ import type { PassResult, ReplicaMaintenance } from './maintenance.ts';
 import { SNAPSHOT_LEVEL } from './replica-view.ts';
 import type { Slots } from './slots.ts';
 
-/** A replica that is not ready, or failed, is tried again after this long, later ever less often. */
+/** A replica that is not ready, far behind, or failed, is tried again after this long, later ever less often. */
 const RETRY_MS = 1000;
 const RETRY_MS_MAX = 60_000;
 /** The levels retry this much after the snapshot: a restore begins with it. */
