@@ -7,11 +7,12 @@ import test, { type TestContext } from 'node:test';
 import { formatTxid } from '../formats/ltx/index.ts';
 import { sleep, systemClock } from '../lib/clock.ts';
 import { type FileSystem, nodeFileSystem } from '../lib/file-system.ts';
-import type { LogAttributes, Logger } from '../telemetry/index.ts';
+import type { LogAttributes } from '../telemetry/index.ts';
 import { FaultyFileSystem, fileKey, MemoryClient } from '../testing/index.ts';
 import { followReplica, type FollowResult } from './index.ts';
 import { encodeTestFile, mergeFiles, putBytes, putFile, type TestFile } from './test-replica.ts';
 import { SourceDatabase } from '../../test/support/source-database.ts';
+import { checkedLogger } from '../../test/support/guarded.ts';
 
 const FILL =
   'WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20) ' +
@@ -56,13 +57,9 @@ class Scene {
   }
 
   start(intervalMs = 5, fileSystem: FileSystem = nodeFileSystem): void {
-    const logger: Logger = {
-      log: (_level, message, attributes = {}) => {
-        this.lines.push({ message, attributes });
-      },
-      enabled: () => true,
-      with: () => logger,
-    };
+    const logger = checkedLogger((_level, message, attributes = {}) => {
+      this.lines.push({ message, attributes });
+    });
     this.#stop = new AbortController();
     this.#running = followReplica({
       client: this.client,

@@ -10,6 +10,7 @@ import { nodeFileSystem } from '../lib/file-system.ts';
 import { openFileReplica, type ReplicaClient } from '../storage/index.ts';
 import { type Logger, noopLogger } from '../telemetry/index.ts';
 import { ReplicaCatalog, type RestoreTarget, restoreDatabase, timeBounds } from './index.ts';
+import { checkedLogger } from '../../test/support/guarded.ts';
 
 interface Expected {
   readonly sha256: string;
@@ -52,13 +53,9 @@ const WARNING = 'warn restored from a snapshot of an old release, which may hold
 /** Keeps the lines of warnings and errors. */
 function recorder(): { logger: Logger; lines: string[] } {
   const lines: string[] = [];
-  const logger: Logger = {
-    log: (level, message) => {
-      if (level === 'warn' || level === 'error') lines.push(`${level} ${message}`);
-    },
-    enabled: () => true,
-    with: () => logger,
-  };
+  const logger = checkedLogger((level, message) => {
+    if (level === 'warn' || level === 'error') lines.push(`${level} ${message}`);
+  });
   return { logger, lines };
 }
 

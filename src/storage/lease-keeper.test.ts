@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { abortError } from '../lib/clock.ts';
 import { LitestreamError } from '../lib/errors.ts';
-import type { LogAttributes, Logger } from '../telemetry/index.ts';
+import type { LogAttributes } from '../telemetry/index.ts';
 import { bytesSource } from './index.ts';
 import { FakeClock, fileKey, listAll, ltxLike, MemoryClient } from '../testing/index.ts';
 import { type HeldLease, LEASE_TTL_MS, leaseHeld, leaseNotHeld, type LeaseStore } from './lease.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { leased } from './wrappers/leased.ts';
+import { checkedLogger } from '../../test/support/guarded.ts';
 
 /** One lease that any number of keepers want. */
 class Lock {
@@ -73,11 +74,9 @@ function bench(): Bench {
   const clock = new FakeClock();
   const lock = new Lock(clock);
   const lines: [string, LogAttributes | undefined][] = [];
-  const logger: Logger = {
-    log: (level, message, attributes) => void lines.push([`${level} ${message}`, attributes]),
-    enabled: () => true,
-    with: () => logger,
-  };
+  const logger = checkedLogger(
+    (level, message, attributes) => void lines.push([`${level} ${message}`, attributes]),
+  );
   const keeper = (owner: string): LeaseKeeper =>
     new LeaseKeeper({
       leases: () => Promise.resolve(lock.store),

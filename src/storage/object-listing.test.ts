@@ -6,6 +6,7 @@ import { ltxLike } from '../testing/index.ts';
 import type { Logger } from '../telemetry/index.ts';
 import type { ReplicaClient } from './contract.ts';
 import { firstKey, HeaderTimes, listedFiles } from './object-listing.ts';
+import { checkedLogger } from '../../test/support/guarded.ts';
 
 const PREFIX = 'p/ltx/0/';
 
@@ -84,14 +85,9 @@ describe('times of files without metadata', () => {
   }
 
   function recording(lines: string[]): Logger {
-    const logger: Logger = {
-      log: (level, message) => {
-        lines.push(`${level} ${message}`);
-      },
-      enabled: () => true,
-      with: () => logger,
-    };
-    return logger;
+    return checkedLogger((level, message) => {
+      lines.push(`${level} ${message}`);
+    });
   }
 
   it('come from the header, which is said once (BKD-09)', async () => {

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { nodeFileSystem } from '../lib/file-system.ts';
-import type { LogAttributes, Logger } from '../telemetry/index.ts';
+import type { LogAttributes } from '../telemetry/index.ts';
 import { FakeClock, FaultyFileSystem, fileKey, listAll, ltxLike } from '../testing/index.ts';
 import { bytesSource, openFileReplica, readAll } from './index.ts';
+import { checkedLogger } from '../../test/support/guarded.ts';
 
 const KEY = fileKey(0, 1);
 
@@ -33,13 +34,9 @@ describe('opening replicas', () => {
 
   it('logs deletions at debug', async () => {
     const records: [string, LogAttributes | undefined][] = [];
-    const logger: Logger = {
-      log(level, message, attributes) {
-        records.push([`${level} ${message}`, attributes]);
-      },
-      enabled: () => true,
-      with: () => logger,
-    };
+    const logger = checkedLogger((level, message, attributes) => {
+      records.push([`${level} ${message}`, attributes]);
+    });
     const client = await openFileReplica(folder, { ...options, logger });
     await client.delete([KEY, fileKey(1, 2, 3)]);
     assert.deepEqual(records, [

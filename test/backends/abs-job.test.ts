@@ -1,8 +1,8 @@
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
 import { systemClock } from '../../src/lib/clock.ts';
-import { openReplica } from '../../src/storage/index.ts';
 import { startAzurite } from '../support/servers/index.ts';
 import { remoteJobTests } from './remote-job.ts';
+import { openReplica } from '../support/guarded.ts';
 
 remoteJobTests('abs', async (t) => {
   const azurite = await startAzurite(t);

@@ -20,7 +20,6 @@ import {
   type AbsLocation,
   bytesSource,
   collect,
-  openReplica,
   readAll,
   type ReplicaClient,
 } from '../../src/storage/index.ts';
@@ -39,6 +38,8 @@ import {
   startAzurite,
 } from '../support/servers/index.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { checkedLogger, openReplica } from '../support/guarded.ts';
+import { makeSecret, makeSecretKey, registerSecret } from '../support/secrets.ts';
 
 const KEY = fileKey(0, 1);
 const NAME = 'p/ltx/0/0000000000000001-0000000000000001.ltx';
@@ -101,14 +102,9 @@ async function bench(t: TestContext): Promise<Bench | undefined> {
 }
 
 function recorded(lines: string[]): Logger {
-  const logger: Logger = {
-    log: (level, message) => {
-      lines.push(`${level} ${message}`);
-    },
-    enabled: () => true,
-    with: () => logger,
-  };
-  return logger;
+  return checkedLogger((level, message) => {
+    lines.push(`${level} ${message}`);
+  });
 }
 
 const temporary = { code: 'ERR_STORAGE_TEMPORARY', retryable: true };
@@ -300,6 +296,7 @@ test('a SAS token from settings or environment beats the key and appears in no e
     },
     it.credential,
   ).toString();
+  registerSecret('SAS signature', new URLSearchParams(sas).get('sig') ?? '');
   const full = await it.open();
   await full.write(KEY, bytesSource(ltxLike(500)));
   const lines: string[] = [];
@@ -328,7 +325,7 @@ test('a SAS token from settings or environment beats the key and appears in no e
 test('a wrong key is refused at once, without the key in the error', async (t) => {
   const it = await bench(t);
   if (it === undefined) return;
-  const accountKey = Buffer.from('not-the-secret'.repeat(4)).toString('base64');
+  const accountKey = makeSecretKey('wrong account key', 64);
   const client = await it.open({ location: { accountKey } });
   await assert.rejects(listAll(client, 0), (error) => {
     assert.ok(error instanceof LitestreamError);
@@ -339,10 +336,13 @@ test('a wrong key is refused at once, without the key in the error', async (t) =
     return true;
   });
   assert.equal(it.proxy.exchanges.length, 1);
-  await assert.rejects(it.open({ location: { accountKey: 'not base64!' } }), {
-    code: 'ERR_STORAGE_URL',
-    message: /^abs: cannot create shared key credential: /,
-  });
+  await assert.rejects(
+    it.open({ location: { accountKey: makeSecret('broken account key', 'not base64!') } }),
+    {
+      code: 'ERR_STORAGE_URL',
+      message: /^abs: cannot create shared key credential: /,
+    },
+  );
 });
 
 test('settings that cannot work are refused before anything is asked', async () => {
@@ -433,6 +433,8 @@ test('without key and token: a managed identity, from the metadata service of th
     t.skip('openssl: not installed');
     return;
   }
+  const token = makeSecret('access token');
+  const header = makeSecret('identity header');
   const asked: string[] = [];
   const metadata = createHttpServer((request, response) => {
     asked.push(`${request.url} ${String(request.headers['x-identity-header'])}`);
@@ -440,7 +442,7 @@ test('without key and token: a managed identity, from the metadata service of th
     const expires = Math.floor(Date.now() / 1000) + 3600;
     response.end(
       JSON.stringify({
-        access_token: 'the-token',
+        access_token: token,
         expires_on: String(expires),
         token_type: 'Bearer',
       }),
@@ -467,7 +469,7 @@ test('without key and token: a managed identity, from the metadata service of th
   const roots = getCACertificates();
   setDefaultCACertificates([...roots, ca ?? '']);
   process.env['IDENTITY_ENDPOINT'] = `http://127.0.0.1:${await port(metadata)}/msi/token`;
-  process.env['IDENTITY_HEADER'] = 'machine-secret';
+  process.env['IDENTITY_HEADER'] = header;
   t.after(() => {
     setDefaultCACertificates(roots);
     delete process.env['IDENTITY_ENDPOINT'];
@@ -488,7 +490,8 @@ test('without key and token: a managed identity, from the metadata service of th
   t.after(() => client.close());
   assert.deepEqual(await listAll(client, 0), []);
   assert.deepEqual(await listAll(client, 1), []);
-  assert.deepEqual(authorizations, ['Bearer the-token', 'Bearer the-token']);
+  assert.deepEqual(authorizations, [`Bearer ${token}`, `Bearer ${token}`]);
   assert.equal(asked.length, 1, 'a token is used until it expires');
-  assert.match(asked[0] ?? '', /resource=https.*storage\.azure\.com.* machine-secret$/);
+  assert.match(asked[0] ?? '', /resource=https.*storage\.azure\.com.* /);
+  assert.ok(asked[0]?.endsWith(` ${header}`), 'with what the machine gave');
 });

@@ -4,6 +4,7 @@ import { replicaClientSuite } from '../../src/testing/index.ts';
 import { type Azurite, fileScope, startAzurite, whyMissing } from '../support/servers/index.ts';
 import type { AbsLocation } from '../../src/storage/locations.ts';
 import { createAbsClient } from '../../src/storage/providers/abs/index.ts';
+import { checkedLogger, guarded } from '../support/guarded.ts';
 
 const scope = fileScope();
 const unavailable = whyMissing('azurite');
@@ -33,7 +34,13 @@ replicaClientSuite(
       sasToken: '',
     };
     return {
-      open: (path) => createAbsClient({ ...location, path }, { clock: systemClock }),
+      open: async (path) =>
+        guarded(
+          await createAbsClient(
+            { ...location, path },
+            { clock: systemClock, logger: checkedLogger() },
+          ),
+        ),
       async putForeign(path, level, name, bytes) {
         const blob = container.getBlockBlobClient(`${path}/ltx/${level}/${name}`);
         await blob.upload(bytes, bytes.length);

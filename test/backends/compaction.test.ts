@@ -15,7 +15,6 @@ import { nodeFileSystem } from '../../src/lib/file-system.ts';
 import {
   bytesSource,
   type FileInfo,
-  openReplica,
   type ReplicaClient,
   type ReplicaLocation,
 } from '../../src/storage/index.ts';
@@ -26,6 +25,7 @@ import { sftpLocation } from '../support/servers/sftp-location.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { natsLocation } from './nats-location.ts';
 import { startAbs, startGs, startOss, startS3, startWebdav } from './stores.ts';
+import { openReplica } from '../support/guarded.ts';
 
 interface Place {
   readonly location: ReplicaLocation;

@@ -1,8 +1,8 @@
 import { systemClock } from '../../src/lib/clock.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
-import { openReplica } from '../../src/storage/index.ts';
 import { startFakeGcsServer } from '../support/servers/index.ts';
 import { remoteJobTests } from './remote-job.ts';
+import { openReplica } from '../support/guarded.ts';
 
 remoteJobTests('gs', async (t) => {
   const running = await startFakeGcsServer(t);

@@ -12,7 +12,6 @@ import {
   type ReplicaClient,
 } from '../../src/storage/index.ts';
 import { createGsClient, type GsOptions } from '../../src/storage/providers/gs/index.ts';
-import type { Logger } from '../../src/telemetry/index.ts';
 import { chunkedSource, fileKey, listAll, ltxLike } from '../../src/testing/index.ts';
 import {
   answers,
@@ -20,6 +19,7 @@ import {
   first,
   startFakeGcsServer,
 } from '../support/servers/index.ts';
+import { checkedLogger, guarded } from '../support/guarded.ts';
 
 const MIB = 1024 * 1024;
 const KEY = 'p/ltx/0/0000000000000001-0000000000000001.ltx';
@@ -40,8 +40,8 @@ async function makeBench(t: TestContext): Promise<Bench | undefined> {
   const ports = { clock: systemClock, fileSystem: nodeFileSystem, environment };
   const open: Bench['open'] = (path = 'p', { bucket = server.bucket, ...options } = {}) => {
     // Retries follow each other at once.
-    const all = { ...ports, random: () => 0, ...options };
-    const client = createGsClient({ type: 'gs', bucket, path }, all);
+    const all = { ...ports, logger: checkedLogger(), random: () => 0, ...options };
+    const client = guarded(createGsClient({ type: 'gs', bucket, path }, all));
     t.after(() => client.close());
     return client;
   };
@@ -221,13 +221,9 @@ describe('requests to Google Cloud Storage', () => {
 describe('objects of other programs in Google Cloud Storage', () => {
   check('without a time get that of their headers, which is said once (BKD-09)', async (bench) => {
     const lines: string[] = [];
-    const logger: Logger = {
-      log: (level, message) => {
-        lines.push(`${level} ${message}`);
-      },
-      enabled: () => true,
-      with: () => logger,
-    };
+    const logger = checkedLogger((level, message) => {
+      lines.push(`${level} ${message}`);
+    });
     const client = bench.open('p', { logger });
     await bench.put(KEY, ltxLike(300, 1_600_000_000_123));
     await bench.put(KEY.replaceAll('1.ltx', '2.ltx'), ltxLike(300, 1_600_000_000_456));

@@ -3,6 +3,7 @@ import { systemClock } from '../../src/lib/clock.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
 import { replicaClientSuite } from '../../src/testing/index.ts';
 import { createGsClient } from '../../src/storage/providers/gs/index.ts';
+import { checkedLogger, guarded } from '../support/guarded.ts';
 
 const unavailable = whyMissing('fake-gcs-server');
 const server = unavailable === undefined ? await startFakeGcsServer(fileScope()) : undefined;
@@ -25,9 +26,10 @@ replicaClientSuite(
     const bucket = `suite-${buckets}`;
     await ask('POST', '/storage/v1/b?project=p', JSON.stringify({ name: bucket }));
     const environment = { STORAGE_EMULATOR_HOST: server?.emulatorHost };
-    const ports = { clock: systemClock, fileSystem: nodeFileSystem, environment };
+    const files = { clock: systemClock, fileSystem: nodeFileSystem };
+    const ports = { ...files, environment, logger: checkedLogger() };
     return {
-      open: (path) => Promise.resolve(createGsClient({ type: 'gs', bucket, path }, ports)),
+      open: (path) => Promise.resolve(guarded(createGsClient({ type: 'gs', bucket, path }, ports))),
       async putForeign(path, level, name, bytes) {
         const key = encodeURIComponent(`${path}/ltx/${level}/${name}`);
         await ask('POST', `/upload/storage/v1/b/${bucket}/o?uploadType=media&name=${key}`, bytes);

@@ -1,9 +1,9 @@
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
 import { systemClock } from '../../src/lib/clock.ts';
-import { openReplica } from '../../src/storage/index.ts';
 import { startNatsServer } from '../support/servers/index.ts';
 import { natsLocation } from './nats-location.ts';
 import { remoteJobTests } from './remote-job.ts';
+import { openReplica } from '../support/guarded.ts';
 
 remoteJobTests('nats', async (t) => {
   const nats = await startNatsServer(t);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { nkeys } from '@nats-io/transport-node';
+import { registerSecret } from '../support/secrets.ts';
 
 type KeyPair = ReturnType<typeof nkeys.createUser>;
 
@@ -75,6 +76,8 @@ export function jwtSetup(): JwtSetup {
     version: 2,
   });
   const seed = new TextDecoder().decode(user.getSeed());
+  registerSecret('NATS seed', seed);
+  registerSecret('NATS JWT', jwt);
   const lines = preload.map(([key, token]) => `  ${key.getPublicKey()}: ${token}\n`);
   return {
     config: `operator: ${operatorJwt}\nresolver: MEMORY\nresolver_preload: {\n${lines.join('')}}`,

@@ -11,16 +11,15 @@ import { isLitestreamError } from '../../src/lib/errors.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
 import {
   bytesSource,
-  openReplica,
   readAll,
   readRange,
   type NatsLocation,
   type ReplicaClient,
 } from '../../src/storage/index.ts';
-import type { Logger } from '../../src/telemetry/index.ts';
 import { chunkedSource, fileKey, listAll, ltxLike } from '../../src/testing/index.ts';
 import { Forwarder, type ServerProcess, startNatsServer } from '../support/servers/index.ts';
 import { natsLocation } from './nats-location.ts';
+import { checkedLogger, openReplica } from '../support/guarded.ts';
 
 const NAME = 'ltx/0/0000000000000001-0000000000000001.ltx';
 const KEY = fileKey(0, 1);
@@ -47,13 +46,9 @@ async function bench(t: TestContext, config = ''): Promise<Bench | undefined> {
   t.after(() => connection.close());
   const forwarder = await Forwarder.start(t, nats.port);
   const warnings: string[] = [];
-  const logger: Logger = {
-    log: (level, message) => {
-      if (level === 'warn') warnings.push(message);
-    },
-    enabled: () => false,
-    with: () => logger,
-  };
+  const logger = checkedLogger((level, message) => {
+    if (level === 'warn') warnings.push(message);
+  });
   const open = async (settings: Partial<NatsLocation> = {}): Promise<ReplicaClient> => {
     const location = natsLocation(`nats://127.0.0.1:${forwarder.port}`, bucket, settings);
     const ports = { clock: systemClock, fileSystem: nodeFileSystem, logger };

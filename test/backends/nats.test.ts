@@ -11,6 +11,7 @@ import {
   whyMissing,
 } from '../support/servers/index.ts';
 import { natsLocation } from './nats-location.ts';
+import { checkedLogger, guarded } from '../support/guarded.ts';
 
 const scope = fileScope();
 let shared: Promise<NatsServer | undefined> | undefined;
@@ -28,11 +29,10 @@ replicaClientSuite(
     const store = await new Objm(connection).create(bucket);
     const stream = `OBJ_${bucket}`;
     return {
-      open: () =>
-        createNatsClient(natsLocation(nats.url, bucket), {
-          clock: systemClock,
-          fileSystem: nodeFileSystem,
-        }),
+      open: async () => {
+        const ports = { clock: systemClock, fileSystem: nodeFileSystem, logger: checkedLogger() };
+        return guarded(await createNatsClient(natsLocation(nats.url, bucket), ports));
+      },
       async putForeign(_path, level, name, bytes) {
         await store.putBlob({ name: `ltx/${level}/${name}` }, bytes);
       },

@@ -3,8 +3,10 @@ import { registerHooks } from 'node:module';
 import { test } from 'node:test';
 import { systemClock } from '../../src/lib/clock.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
-import { openReplica, type ReplicaLocation } from '../../src/storage/index.ts';
+import type { ReplicaLocation } from '../../src/storage/index.ts';
 import { natsLocation } from './nats-location.ts';
+import { openReplica } from '../support/guarded.ts';
+import { makeSecretKey } from '../support/secrets.ts';
 
 const abs: ReplicaLocation = {
   type: 'abs',
@@ -12,7 +14,7 @@ const abs: ReplicaLocation = {
   path: '',
   endpoint: '',
   accountName: 'a',
-  accountKey: 'a2V5',
+  accountKey: makeSecretKey('account key', 64),
   sasToken: '',
 };
 

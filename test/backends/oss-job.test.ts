@@ -1,8 +1,8 @@
 import { systemClock } from '../../src/lib/clock.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
-import { openReplica } from '../../src/storage/index.ts';
 import { OssServer } from '../support/servers/oss-server.ts';
 import { remoteJobTests } from './remote-job.ts';
+import { openReplica } from '../support/guarded.ts';
 
 /** The server is one of the tests: it checks every signature, of both programs. */
 remoteJobTests('oss', async (t) => {

@@ -13,9 +13,9 @@ import {
 import { systemClock } from '../../src/lib/clock.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
 import { restoreDatabase } from '../../src/restore/index.ts';
-import type { Logger } from '../../src/telemetry/index.ts';
 import { type FakeS3, s3Bench } from '../support/fake-s3/index.ts';
 import { tempDir } from '../support/temp-dir.ts';
+import { checkedLogger } from '../support/guarded.ts';
 
 const PAGE_SIZE = 512;
 const START_MS = Date.UTC(2026, 0, 1);
@@ -150,11 +150,7 @@ test('RST-13 a time that was believed and is wrong leads to a plan from all time
   // The clock was ahead for one transaction.
   put(fake, [0, 23, 23], timeOf(1000));
   const lines: string[] = [];
-  const logger: Logger = {
-    log: (level, message) => void lines.push(`${level} ${message}`),
-    enabled: () => true,
-    with: () => logger,
-  };
+  const logger = checkedLogger((level, message) => void lines.push(`${level} ${message}`));
   const out = join(tempDir(t), 'out.db');
   const { plan } = await restoreDatabase({
     client: open({ endpoint: fake.endpoint }),

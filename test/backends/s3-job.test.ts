@@ -1,9 +1,9 @@
 import { systemClock } from '../../src/lib/clock.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
-import { openReplica } from '../../src/storage/index.ts';
 import { s3Location } from '../support/fake-s3/index.ts';
 import { startVersitygw } from '../support/servers/index.ts';
 import { remoteJobTests } from './remote-job.ts';
+import { openReplica } from '../support/guarded.ts';
 
 remoteJobTests('s3', async (t) => {
   const running = await startVersitygw(t);

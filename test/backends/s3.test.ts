@@ -11,6 +11,7 @@ import {
   whyMissing,
 } from '../support/servers/index.ts';
 import { allKeys, putObject } from './s3-objects.ts';
+import { checkedLogger, guarded } from '../support/guarded.ts';
 
 const scope = fileScope();
 
@@ -26,10 +27,12 @@ function remotes(start: () => Promise<S3Server | undefined>): () => Promise<Suit
 }
 
 function remote(server: S3Server, folder: string): SuiteRemote {
-  const ports = { clock: systemClock, fileSystem: nodeFileSystem };
+  const ports = { clock: systemClock, fileSystem: nodeFileSystem, logger: checkedLogger() };
   return {
     open: (path) =>
-      Promise.resolve(createS3Client(s3Location({ ...server, path: `${folder}/${path}` }), ports)),
+      Promise.resolve(
+        guarded(createS3Client(s3Location({ ...server, path: `${folder}/${path}` }), ports)),
+      ),
     putForeign: (path, level, name, bytes) =>
       putObject(server, `${folder}/${path}/${level.toString(16).padStart(4, '0')}/${name}`, bytes),
     keys: () => allKeys(server, `${folder}/`),

@@ -7,6 +7,7 @@ import { systemClock } from '../../src/lib/clock.ts';
 import { replicaClientSuite } from '../../src/testing/index.ts';
 import { createSftpClient } from '../../src/storage/providers/sftp/index.ts';
 import { sftpLocation } from '../support/servers/sftp-location.ts';
+import { checkedLogger, guarded } from '../support/guarded.ts';
 
 const unavailable = whyMissing('sshd');
 const scope = fileScope();
@@ -20,7 +21,12 @@ replicaClientSuite(
     return Promise.resolve({
       open: (path) =>
         Promise.resolve(
-          createSftpClient(sftpLocation(sshd, { path: `${root}/${path}` }), { clock: systemClock }),
+          guarded(
+            createSftpClient(sftpLocation(sshd, { path: `${root}/${path}` }), {
+              clock: systemClock,
+              logger: checkedLogger(),
+            }),
+          ),
         ),
       async putForeign(path, level, name, bytes) {
         const folder = join(root, path, 'ltx', String(level));

@@ -12,6 +12,7 @@ import { sftpLocation } from '../support/servers/sftp-location.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 import { remoteJobTests } from './remote-job.ts';
+import { guarded } from '../support/guarded.ts';
 
 remoteJobTests('sftp', async (t) => {
   const sshd = await startSshd(t);
@@ -27,7 +28,7 @@ remoteJobTests('sftp', async (t) => {
       'host-key': location.hostKey,
       path: location.path,
     },
-    open: () => Promise.resolve(createSftpClient(location, { clock: systemClock })),
+    open: () => Promise.resolve(guarded(createSftpClient(location, { clock: systemClock }))),
   };
 });
 

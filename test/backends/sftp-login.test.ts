@@ -21,6 +21,7 @@ import {
 import { sftpLocation } from '../support/servers/sftp-location.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
+import { makeSecret } from '../support/secrets.ts';
 
 /** Logs in; the error if that fails. */
 async function login(
@@ -55,7 +56,10 @@ test('sftp: logs in with a key, with an encrypted one and its passphrase', async
     await login(t, sftpLocation(sshd, encrypted)),
     /^sftp: cannot parse sftp key path: ssh: this private key is passphrase protected$/,
   );
-  const wrong = await login(t, sftpLocation(sshd, { ...encrypted, keyPassphrase: 'not it' }));
+  const wrong = await login(
+    t,
+    sftpLocation(sshd, { ...encrypted, keyPassphrase: makeSecret('wrong passphrase') }),
+  );
   assertDenied(wrong, /^sftp: cannot parse sftp key path: .*passphrase/);
   assert.doesNotMatch(String(wrong), /not it/);
 });
@@ -85,7 +89,7 @@ test('sftp: a password is tried, refused and never shown', async (t) => {
   const logger = new RecordingLogger();
   const options = { logger };
   assert.equal(await login(t, { ...sftpLocation(server), password }, options), undefined);
-  const secret = 'wr0ng-and-secret';
+  const secret = makeSecret('wrong password');
   const error = await login(t, { ...sftpLocation(server), password: secret }, options);
   assertDenied(error, /unable to authenticate, attempted methods \[none password/);
   assert.ok(isLitestreamError(error));
@@ -164,7 +168,7 @@ test('sftp: BKD-16 a server with another key is refused before anything is sent'
   await sshd.server.kill();
   replaceHostKey(sshd);
   await sshd.server.start();
-  const error = await login(t, { ...location, password: 'secret' });
+  const error = await login(t, { ...location, password: makeSecret('password') });
   assertDenied(error, /ssh: handshake failed: ssh: host key mismatch: the server has ssh-ed25519 /);
   assert.doesNotMatch(sshd.server.log, /Failed password|Failed publickey/);
   // A pin of a kind that the server does not have.

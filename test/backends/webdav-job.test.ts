@@ -1,9 +1,9 @@
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/lib/clock.ts';
 import { nodeFileSystem } from '../../src/lib/file-system.ts';
-import { openReplica } from '../../src/storage/index.ts';
 import { startApache, startWsgidav, type WebdavServer } from '../support/servers/index.ts';
 import { type JobStore, remoteJobTests } from './remote-job.ts';
+import { openReplica } from '../support/guarded.ts';
 
 type Start = (t: TestContext) => Promise<WebdavServer | undefined>;
 

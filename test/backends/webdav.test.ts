@@ -12,6 +12,7 @@ import { nodeFileSystem } from '../../src/lib/file-system.ts';
 import { replicaClientSuite, type SuiteRemote } from '../../src/testing/index.ts';
 import type { WebdavLocation } from '../../src/storage/locations.ts';
 import { createWebdavClient } from '../../src/storage/providers/webdav/index.ts';
+import { checkedLogger, guarded } from '../support/guarded.ts';
 
 const scope = fileScope();
 
@@ -44,11 +45,9 @@ function remote(server: WebdavServer, base: string): SuiteRemote {
     password: server.password,
     path,
   });
+  const ports = { clock: systemClock, fileSystem: nodeFileSystem, logger: checkedLogger() };
   return {
-    open: (path) =>
-      Promise.resolve(
-        createWebdavClient(location(path), { clock: systemClock, fileSystem: nodeFileSystem }),
-      ),
+    open: (path) => Promise.resolve(guarded(createWebdavClient(location(path), ports))),
     async putForeign(path, level, name, bytes) {
       const folder = join(root, path, 'ltx', String(level));
       await mkdir(folder, { recursive: true });

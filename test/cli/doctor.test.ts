@@ -8,6 +8,7 @@ import { test, type TestContext } from 'node:test';
 import { Scene } from '../integration/scene.ts';
 import { Application } from '../support/application.ts';
 import { Daemon, OURS, runProgram } from '../support/program.ts';
+import { makeSecret } from '../support/secrets.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -120,7 +121,7 @@ test('mistake: no database at all', async (t) => {
 
 const S3 = (endpoint: string, more = ''): string =>
   `{type: s3, bucket: b, region: us-east-1, endpoint: '${endpoint}', force-path-style: true${more}}`;
-const KEYS = ', access-key-id: id, secret-access-key: secret';
+const KEYS = `, access-key-id: id, secret-access-key: ${makeSecret('S3 key')}`;
 
 /** A store that answers every request with one S3 error. */
 async function answering(t: TestContext, status: number, code: string): Promise<string> {

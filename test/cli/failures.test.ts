@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { test, type TestContext } from 'node:test';
 import { Daemon, OURS } from '../support/program.ts';
 import { waitFor } from '../support/wait.ts';
-import { type Outcome, type Sandbox, sandbox } from './spawn.ts';
+import { type Outcome, type Sandbox, sandbox } from './sandbox.ts';
 
 /** A sandbox with a database and a configuration that has two replicas. */
 function scene(context: TestContext): Sandbox & { readonly app: DatabaseSync } {

@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { type IncomingMessage, request } from 'node:http';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, it, type TestContext } from 'node:test';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import { Daemon, OURS, runProgram } from '../support/program.ts';
+import { ask } from '../support/control.ts';
+import { Daemon, OURS, runProgram, startedByOthers } from '../support/program.ts';
+import { assertNoSecret } from '../support/secrets.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -26,6 +27,14 @@ interface Scene {
 interface Called {
   readonly text: string;
   readonly failed: boolean;
+}
+
+type Result = Awaited<ReturnType<Client['callTool']>>;
+
+function calledOf(result: Result): Called {
+  assertNoSecret('an answer of the MCP server', JSON.stringify(result));
+  const content = result.content as { text: string }[];
+  return { text: content.map(({ text }) => text).join(), failed: result.isError === true };
 }
 
 async function connect(t: TestContext, port: number): Promise<Client> {
@@ -64,23 +73,16 @@ dbs: [{ path: ${JSON.stringify(path)}, replica: { path: ${JSON.stringify(join(fo
     app,
     daemon,
     port: Number(port),
-    call: async (name, given = {}) => {
-      const result = await client.callTool({ name: `litestream_${name}`, arguments: given });
-      const content = result.content as { text: string }[];
-      return { text: content.map(({ text }) => text).join(), failed: result.isError === true };
-    },
+    call: async (name, given = {}) =>
+      calledOf(await client.callTool({ name: `litestream_${name}`, arguments: given })),
   };
 }
 
 /** A request to the control socket, which has to succeed. */
 async function control({ folder, path }: Scene, endpoint: string): Promise<void> {
-  const sent = request({ socketPath: join(folder, 's'), method: 'POST', path: endpoint });
-  sent.end(JSON.stringify({ path, timeout: 20, wait: true }));
-  const [response] = (await once(sent, 'response')) as [IncomingMessage];
-  response.setEncoding('utf8');
-  let text = '';
-  for await (const chunk of response) text += String(chunk);
-  assert.equal(response.statusCode, 200, text);
+  const body = { path, timeout: 20, wait: true };
+  const { status, text } = await ask(join(folder, 's'), 'POST', endpoint, body);
+  assert.equal(status, 200, text);
 }
 
 function assertRestores({ folder, app }: Scene): void {
@@ -154,10 +156,11 @@ describe('mcp', () => {
 
   it('over standard input and output: the same tools, and a live replication is safe', async (t) => {
     const { config, folder, path } = await scene(t);
-    const transport = new StdioClientTransport({
-      command: OURS.path,
-      args: ['mcp-stdio', '-config', config],
-      stderr: 'pipe',
+    const command = startedByOthers(OURS, 'mcp-stdio', '-config', config);
+    const transport = new StdioClientTransport({ ...command, stderr: 'pipe' });
+    let complaints = '';
+    transport.stderr?.on('data', (chunk) => {
+      complaints += String(chunk);
     });
     const client = new Client({ name: 'test', version: '1' });
     await client.connect(transport);
@@ -165,9 +168,7 @@ describe('mcp', () => {
     const names = (await client.listTools()).tools.map(({ name }) => name);
     assert.ok(names.includes('litestream_restore'), names.join());
     const call = async (name: string, given: Record<string, unknown>): Promise<Called> => {
-      const result = await client.callTool({ name: `litestream_${name}`, arguments: given });
-      const content = result.content as { text: string }[];
-      return { text: content.map(({ text }) => text).join(), failed: result.isError === true };
+      return calledOf(await client.callTool({ name: `litestream_${name}`, arguments: given }));
     };
     const databases = await call('databases', {});
     assert.equal(databases.text, runProgram(OURS, 'databases', '-config', config).stdout);
@@ -177,10 +178,10 @@ describe('mcp', () => {
     const reset = await call('reset', { path });
     assert.ok(reset.failed);
     assert.match(reset.text, /database is being replicated; stop it first/);
+    assertNoSecret('stderr of mcp-stdio', complaints);
   });
 
   it('over standard input and output: ends with its input, and says what is no message', (t) => {
-    const folder = tempDir(t);
     const messages = [
       'nonsense',
       '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"litestream_version"}}',
@@ -188,11 +189,8 @@ describe('mcp', () => {
       '{"jsonrpc":"2.0","method":"notifications/initialized"}',
     ];
     const input = `${messages.join('\n')}\n`;
-    const { status, stdout, stderr } = spawnSync(OURS.path, ['mcp-stdio'], {
-      cwd: folder,
-      input,
-      encoding: 'utf8',
-    });
+    const program = { ...OURS, cwd: tempDir(t), input };
+    const { status, stdout, stderr } = runProgram(program, 'mcp-stdio');
     const [first, second, ...rest] = stdout.trimEnd().split('\n');
     assert.deepEqual(JSON.parse(first ?? ''), {
       jsonrpc: '2.0',

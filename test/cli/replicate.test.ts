@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
-import { PROGRAM, sandbox } from './spawn.ts';
+import { Daemon, inFolder } from '../support/program.ts';
+import { waitFor } from '../support/wait.ts';
+import { sandbox } from './sandbox.ts';
 
 /** A WAL database with some rows; the connection stays open, as an application's would. */
 function application(path: string, rows: number): DatabaseSync {
@@ -88,18 +87,10 @@ test('a signal stops replication after a final sync, with status 0', async (cont
   const { run, folder } = sandbox(context);
   using database = application(join(folder, 'app.db'), 10);
   const url = `file://${folder}/replica`;
-  const daemon = spawn(PROGRAM, ['replicate', 'app.db', url], { cwd: folder });
-  context.after(() => daemon.kill('SIGKILL'));
-  let log = '';
-  daemon.stdout.setEncoding('utf8');
-  for await (const chunk of daemon.stdout) {
-    log += String(chunk);
-    if (log.includes('replicating to')) break;
-  }
+  const daemon = new Daemon(context, inFolder(folder), 'replicate', 'app.db', url);
+  await daemon.line(/replicating to/);
   insert(database, 7);
-  daemon.kill('SIGTERM');
-  const [code] = (await once(daemon, 'exit')) as [number | null];
-  assert.equal(code, 0);
+  await daemon.stop();
   assert.equal(run('restore', '-o', 'out.db', url).code, 0);
   assert.deepEqual(content(join(folder, 'out.db')), content(join(folder, 'app.db')));
 });
@@ -110,38 +101,19 @@ test('OPS-18 a signal reaches the child, and a child that then fails loses nothi
   const url = `file://${folder}/replica`;
   const script = `trap 'exit 143' TERM; touch ready; while :; do sleep 0.05; done`;
   writeFileSync(join(folder, 'child.sh'), script);
-  const daemon = spawn(PROGRAM, ['replicate', '-exec', 'sh child.sh', 'app.db', url], {
-    cwd: folder,
-  });
-  context.after(() => daemon.kill('SIGKILL'));
-  let output = '';
-  for (const stream of [daemon.stdout, daemon.stderr]) {
-    stream.setEncoding('utf8');
-    stream.on('data', (chunk) => {
-      output += String(chunk);
-    });
-  }
-  await waitForFile(join(folder, 'ready'));
+  const args = ['replicate', '-exec', 'sh child.sh', 'app.db', url];
+  const daemon = new Daemon(context, inFolder(folder), ...args);
+  await waitFor(() => existsSync(join(folder, 'ready')), { what: 'the child' });
   insert(database, 5);
-  daemon.kill('SIGTERM');
-  const [code] = (await once(daemon, 'close')) as [number | null];
-  assert.equal(code, 1);
+  daemon.signal('SIGTERM');
+  await daemon.ended();
+  assert.equal(daemon.status, 1);
+  const output = daemon.log;
   assert.ok(output.includes('msg="signal received, litestream shutting down" signal=terminated'));
   assert.ok(output.endsWith('Error: cannot wait for exec process: exit status 143\n'), output);
   assert.equal(run('restore', '-o', 'out.db', url).code, 0);
   assert.deepEqual(content(join(folder, 'out.db')), content(join(folder, 'app.db')));
 });
-
-async function waitForFile(path: string): Promise<void> {
-  for (;;) {
-    try {
-      readFileSync(path);
-      return;
-    } catch {
-      await setTimeout(20);
-    }
-  }
-}
 
 test('what cannot be replicated is one clear line', (context) => {
   const { run, folder } = sandbox(context);

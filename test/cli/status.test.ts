@@ -3,7 +3,7 @@ import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { sandbox } from './spawn.ts';
+import { sandbox } from './sandbox.ts';
 
 test('status -remote says where the replica stands, and goes on without one', (context) => {
   const { run, folder } = sandbox(context);

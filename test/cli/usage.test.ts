@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { sandbox } from './spawn.ts';
+import { sandbox } from './sandbox.ts';
 
 const COMMANDS = ['databases', 'ltx', 'replicate', 'reset', 'restore', 'status', 'version'];
 

@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Application } from '../support/application.ts';
-import { Daemon, OURS, runProgram } from '../support/program.ts';
+import { Daemon, OURS, type Program, runProgram } from '../support/program.ts';
 import { filesOf } from '../support/replica-folder.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
@@ -138,7 +138,7 @@ for (const link of [false, true]) {
 }
 
 /** The program as a user without rights; undefined and a visible skip where that cannot be had. */
-function unprivileged(t: TestContext): { name: string; path: string; folder: string } | undefined {
+function unprivileged(t: TestContext): (Program & { folder: string }) | undefined {
   const able = process.getuid?.() === 0 && spawnSync('setpriv', ['--version']).status === 0;
   if (!able) {
     t.skip('root: needed with setpriv to run as somebody else');
@@ -149,10 +149,8 @@ function unprivileged(t: TestContext): { name: string; path: string; folder: str
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   });
   chmodSync(folder, 0o755);
-  const path = join(folder, 'litestream');
-  const as = `setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups`;
-  writeFileSync(path, `#!/bin/sh\nexec ${as} '${OURS.path}' "$@"\n`, { mode: 0o755 });
-  return { name: 'ours as nobody', path, folder };
+  const before = ['setpriv', '--reuid', NOBODY, '--regid', NOBODY, '--clear-groups'].map(String);
+  return { ...OURS, name: 'ours as nobody', before, folder };
 }
 
 test('a replica folder that may not be written to is an ERROR line, and the daemon lives', async (t) => {

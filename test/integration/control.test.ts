@@ -9,6 +9,7 @@ import { ask } from '../support/control.ts';
 import { Daemon, OURS, runProgram } from '../support/program.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
+import { makeSecret } from '../support/secrets.ts';
 
 /** A folder with a configuration: control socket `c.sock`, a replica folder per database. */
 class Site {
@@ -221,7 +222,7 @@ test('OPS-22 a store that accepts and never answers holds up no other database, 
     '  replica: { path: FOLDER/r }',
     '- path: FOLDER/stuck.db',
     '  replica:',
-    `    { type: s3, bucket: b, path: p, region: x, endpoint: 'http://127.0.0.1:${address.port}', access-key-id: k, secret-access-key: s }`,
+    `    { type: s3, bucket: b, path: p, region: x, endpoint: 'http://127.0.0.1:${address.port}', access-key-id: k, secret-access-key: ${makeSecret('S3 key')} }`,
   );
   const [app, stuck] = ['app.db', 'stuck.db'].map(
     (name) => new AppDatabase(t, join(site.folder, name)),

@@ -1,6 +1,5 @@
 /** What the documents tell people to type works. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -85,6 +84,8 @@ test('CFG-12: what the README tells to type first replicates and restores', (t) 
     ({ document, words }) => document === 'README.md' && !words.includes('-timestamp'),
   );
   const seen = new Set<string>();
+  const onlyEnv = { PATH: process.env['PATH'] ?? '', HOME: folder };
+  const program = { ...OURS, cwd: folder, onlyEnv };
   for (const { words } of run) {
     const [name = '', ...rest] = words.map((word) =>
       word.replace('file:///backup', `file://${folder}/backup`),
@@ -92,12 +93,7 @@ test('CFG-12: what the README tells to type first replicates and restores', (t) 
     if (name !== 'replicate' && name !== 'restore') continue;
     seen.add(name);
     const args = [name, ...(name === 'replicate' ? ['-once'] : []), ...rest];
-    const { status, stdout, stderr } = spawnSync(OURS.path, args, {
-      cwd: folder,
-      encoding: 'utf8',
-      timeout: 60_000,
-      env: { PATH: process.env['PATH'], HOME: folder },
-    });
+    const { status, stdout, stderr } = runProgram(program, ...args);
     assert.equal(status, 0, `${words.join(' ')}: ${stdout}${stderr}`);
   }
   assert.deepEqual([...seen].toSorted(), ['replicate', 'restore']);

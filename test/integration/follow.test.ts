@@ -161,27 +161,14 @@ test('-json prints the summary after the end, and nothing else on standard outpu
   await scene.application();
   scene.start();
   await scene.converged();
-  const child = spawn(
-    OURS.path,
-    ['restore', '-f', '-json', '-o', output, `file://${scene.replica}`],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
-  );
-  t.after(() => child.kill('SIGKILL'));
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (piece: Buffer) => {
-    stdout += piece.toString();
-  });
-  child.stderr.on('data', (piece: Buffer) => {
-    stderr += piece.toString();
-  });
-  await waitFor(() => stderr.includes('entering follow mode'), { what: 'follow mode' });
-  assert.equal(stdout, '');
-  const ended = once(child, 'close');
-  child.kill('SIGTERM');
-  assert.deepEqual(await ended, [0, null]);
-  assert.match(stderr, /follow mode stopped/);
-  const { duration_ms: durationMs, ...summary } = JSON.parse(stdout) as Record<string, unknown>;
+  const args = ['restore', '-f', '-json', '-o', output, `file://${scene.replica}`];
+  const follower = new Daemon(t, { ...OURS, split: true }, ...args);
+  await follower.line(/entering follow mode/);
+  assert.equal(follower.stdout, '');
+  await follower.stop();
+  assert.match(follower.log, /follow mode stopped/);
+  const printed = JSON.parse(follower.stdout) as Record<string, unknown>;
+  const { duration_ms: durationMs, ...summary } = printed;
   assert.equal(typeof durationMs, 'number');
   assert.deepEqual(summary, {
     db_path: output,

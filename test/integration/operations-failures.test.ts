@@ -64,9 +64,8 @@ writeFileSync(${JSON.stringify(join(folder, 'ready'))}, String(process.ppid));
 `,
   );
   const exec = `${process.execPath} ${join(folder, 'child.mjs')}`;
-  const program = { name: 'ours as PID 1', path: 'unshare' };
-  const command = [OURS.path, 'replicate', '-exec', exec, database, url];
-  const daemon = new Daemon(t, program, ...args, ...command);
+  const program = { ...OURS, name: 'ours as PID 1', before: ['unshare', ...args] };
+  const daemon = new Daemon(t, program, 'replicate', '-exec', exec, database, url);
   await waitFor(() => existsSync(join(folder, 'ready')), { what: 'the child' });
   const first = readFileSync(`/proc/${daemon.pid}/task/${daemon.pid}/children`, 'utf8').trim();
   assert.match(first, /^\d+$/);

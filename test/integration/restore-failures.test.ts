@@ -1,6 +1,5 @@
 /** Rows of the failure catalogue about restoring, seen from outside. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -16,7 +15,7 @@ import { isEmptyReplica, restoreDatabase } from '../../src/restore/index.ts';
 import { noopLogger } from '../../src/telemetry/index.ts';
 import { AppDatabase, contentOf } from '../support/app-database.ts';
 import { s3Bench } from '../support/fake-s3/index.ts';
-import { OURS, runBeside, runProgram } from '../support/program.ts';
+import { OURS, runBeside, runProgram, withNodeFlags } from '../support/program.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 interface Refusal {
@@ -116,11 +115,10 @@ test('RST-04 the memory of a restore does not grow with the page index', async (
   await writer.finish();
   await file.close();
   const out = join(folder, 'out.db');
-  const program = join(import.meta.dirname, '../../src/cli/bin.ts');
   const url = `file://${folder}/replica`;
   // A map with an entry per page needs twice as much.
-  const args = ['--max-old-space-size=20', program, 'restore', '-o', out, url];
-  const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  const program = withNodeFlags('--max-old-space-size=20');
+  const { status, stderr } = runProgram(program, 'restore', '-o', out, url);
   assert.equal(status, 0, stderr);
   assert.equal(statSync(out).size, pageSize * commit);
 });

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { registerSecret } from './secrets.ts';
 
 function openssl(folder: string, ...args: readonly string[]): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -59,6 +60,9 @@ export async function makeCertificates(folder: string): Promise<Certificates | u
     const signing = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2'];
     const files = ['-in', `${name}.csr`, '-out', `${name}.pem`, '-extfile', `${name}.ext`];
     await openssl(folder, 'x509', '-req', ...signing, ...files);
+  }
+  for (const name of ['ca', 'server', 'client']) {
+    registerSecret(`key of the ${name}`, await readFile(path(`${name}.key`), 'utf8'));
   }
   return {
     authority: path('ca.pem'),

@@ -1,4 +1,5 @@
 import { request } from 'node:http';
+import { findSecret } from './secrets.ts';
 
 /** A control server's answer. */
 export interface ControlAnswer {
@@ -23,6 +24,8 @@ export function ask(
       response.on('error', reject);
       response.on('end', () => {
         const text = Buffer.concat(chunks).toString('utf8');
+        const leak = findSecret(`${JSON.stringify(response.headers)}\n${text}`);
+        if (leak !== undefined) reject(new Error(`the answer of ${method} ${path} shows ${leak}`));
         const isJson = response.headers['content-type'] === 'application/json' && text !== '';
         const json: unknown = isJson ? JSON.parse(text) : undefined;
         resolve({ status: response.statusCode ?? 0, headers: response.headers, text, json });

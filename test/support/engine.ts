@@ -15,6 +15,7 @@ import {
   type Logger,
   type LogLevel,
 } from '../../src/telemetry/index.ts';
+import { checkRecord } from './secrets.ts';
 
 /** One line of a {@link RecordingLogger}. */
 export interface LogRecord {
@@ -34,6 +35,7 @@ export class RecordingLogger implements Logger {
   }
 
   log(level: LogLevel, message: string, attributes: LogAttributes = {}): void {
+    checkRecord(message, attributes);
     this.records.push({ level, message, attributes: { ...this.#attributes, ...attributes } });
   }
 

@@ -8,7 +8,7 @@ export async function needReference(
   version: string = REFERENCE_VERSION,
 ): Promise<Program | undefined> {
   const path = await referenceBinary(version);
-  if (path !== undefined) return { name: `reference ${version}`, path };
+  if (path !== undefined) return { name: `reference ${version}`, path, foreign: true };
   t.skip(`reference: version ${version} cannot be installed here (needs python3 with pip)`);
   return undefined;
 }

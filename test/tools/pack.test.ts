@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import {
   cpSync,
   globSync,
@@ -16,9 +15,9 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'node:test';
 import { build } from '../../tools/build.ts';
+import { type Finished, runProgram } from '../support/program.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const RUN_MS_MAX = 120_000;
 
 /** Replicas that need an optional package, and what they say to install. */
 const LEFT_OUT: Readonly<Record<string, string>> = {
@@ -38,12 +37,6 @@ interface Manifest {
   readonly optionalDependencies: Readonly<Record<string, string>>;
 }
 
-interface Finished {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Manifest;
 const dependencies = [
   ...Object.keys(manifest.dependencies),
@@ -51,15 +44,10 @@ const dependencies = [
 ];
 
 function run(command: string, args: readonly string[], cwd: string): Finished {
-  const { status, stdout, stderr, error } = spawnSync(command, args, {
-    cwd,
-    encoding: 'utf8',
-    timeout: RUN_MS_MAX,
-    // The Node.js of this checkout first: the program's first line asks for `node`.
-    env: { PATH: `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`, HOME: cwd },
-  });
-  if (error !== undefined) throw error;
-  return { status, stdout, stderr };
+  // The Node.js of this checkout first: the program's first line asks for `node`.
+  const PATH = `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`;
+  const onlyEnv = { PATH, HOME: cwd };
+  return runProgram({ name: 'the package', path: command, cwd, onlyEnv }, ...args);
 }
 
 function succeed(command: string, args: readonly string[], cwd: string): string {

@@ -17,19 +17,16 @@ import type { ReplicaClient } from '../contract.ts';
 import type { OssLocation, ReplicaLocation } from '../locations.ts';
 import { openReplica } from '../registry.ts';
 import { checkedDeletes } from './checked-deletes.ts';
+import { checkedLogger } from '../../../test/support/guarded.ts';
 
 const KEYS = [1, 2, 3].map((txid) => fileKey(0, txid));
 const TOLD = 'the store lists files that it has reported as deleted';
 
 function recorder(): { lines: (readonly [string, LogAttributes])[]; logger: Logger } {
   const lines: (readonly [string, LogAttributes])[] = [];
-  const logger: Logger = {
-    log: (level, message, attributes = {}) => {
-      if (level === 'warn') lines.push([message, attributes]);
-    },
-    enabled: () => false,
-    with: () => logger,
-  };
+  const logger = checkedLogger((level, message, attributes = {}) => {
+    if (level === 'warn') lines.push([message, attributes]);
+  });
   return { lines, logger };
 }
 

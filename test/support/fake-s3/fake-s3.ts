@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { makeSecret } from '../secrets.ts';
 import { reset } from '../servers/reset.ts';
 import type { Scope } from '../servers/scope.ts';
 import {
@@ -40,7 +41,10 @@ export class FakeS3 {
   private constructor(rules: Partial<FakeRules>) {
     this.rules = {
       bucket: 'testbucket',
-      secrets: { accessKeyId: 'litestreamkey', secretAccessKey: 'litestream+secret/key' },
+      secrets: {
+        accessKeyId: 'litestreamkey',
+        secretAccessKey: makeSecret('S3 secret key', 'litestream+secret/key'),
+      },
       pathPrefix: '',
       bucketHosts: [],
       pageSize: 1000,

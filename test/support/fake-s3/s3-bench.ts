@@ -4,10 +4,11 @@ import { nodeFileSystem } from '../../../src/lib/file-system.ts';
 import type { ReplicaClient, S3Location } from '../../../src/storage/index.ts';
 import { HttpClient, hostHeader } from '../../../src/storage/http/index.ts';
 import { createS3Client, type S3ClientOptions } from '../../../src/storage/providers/s3/index.ts';
-import type { LogAttributes, Logger } from '../../../src/telemetry/index.ts';
+import type { LogAttributes } from '../../../src/telemetry/index.ts';
 import { FakeS3 } from './fake-s3.ts';
 import type { FakeRules } from './rules.ts';
 import { s3Location } from './s3-location.ts';
+import { checkedLogger, guarded } from '../guarded.ts';
 
 /** A store in memory, and clients whose waits between attempts are short. */
 export interface S3Bench {
@@ -41,13 +42,9 @@ export async function s3Bench(t: TestContext, rules: Partial<FakeRules> = {}): P
     },
   };
   const lines: S3Bench['lines'] = [];
-  const logger: Logger = {
-    log: (level, message, attributes) => {
-      lines.push([`${level} ${message}`, attributes]);
-    },
-    enabled: () => true,
-    with: () => logger,
-  };
+  const logger = checkedLogger((level, message, attributes) => {
+    lines.push([`${level} ${message}`, attributes]);
+  });
   const http = new HttpClient({ clock: systemClock });
   t.after(() => {
     http.close();
@@ -70,7 +67,7 @@ export async function s3Bench(t: TestContext, rules: Partial<FakeRules> = {}): P
       ...options,
     });
     t.after(() => client.close());
-    return client;
+    return guarded(client);
   };
   return { fake, lines, waits, open };
 }

@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeSecret } from '../secrets.ts';
 import { needServer } from './installed.ts';
 import type { Scope } from './scope.ts';
 import { ServerProcess } from './server-process.ts';
@@ -28,7 +29,7 @@ export async function startAsyncssh(scope: Scope): Promise<PasswordSftpServer | 
   mkdirSync(root);
   const key = makeKey(join(server.folder, 'host'));
   const user = 'litestream';
-  const password = 'se:cret+/@';
+  const password = makeSecret('SFTP password', 'se:cret+/@');
   const script = join(import.meta.dirname, 'asyncssh-server.py');
   const args = [script, String(server.port), root, key, user, password];
   await server.start({ program, args });

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
+import { registerSecret } from '../secrets.ts';
 import { FaultProxy } from './fault-proxy.ts';
 import type { Scope } from './scope.ts';
 
@@ -163,7 +164,8 @@ export class GcsServer {
     const { name, metadata = {} } = JSON.parse(body.toString('utf8')) as Resource;
     if (ifAbsent && this.objects.has(name)) return conditionNotMet();
     const size = Number(request.headers['x-upload-content-length']);
-    const id = randomUUID();
+    // Who knows the address of a session may write.
+    const id = registerSecret('upload session', randomUUID());
     this.sessions.set(id, { name, metadata, ifAbsent, size, bytes: Buffer.alloc(0) });
     const path = `/upload/storage/v1/b/${this.bucket}/o?uploadType=resumable&upload_id=${id}`;
     return { status: 200, headers: { location: `http://127.0.0.1:${this.proxy.port}${path}` } };

@@ -1,4 +1,5 @@
 import { needServer } from './installed.ts';
+import { makeSecret } from '../secrets.ts';
 import type { S3Server } from './s3-server.ts';
 import type { Scope } from './scope.ts';
 import { ServerProcess } from './server-process.ts';
@@ -24,6 +25,6 @@ export async function startMoto(scope: Scope): Promise<S3Server | undefined> {
     region: 'us-east-1',
     bucket: BUCKET,
     accessKeyId: 'litestreamkey',
-    secretAccessKey: 'litestream+secret/key',
+    secretAccessKey: makeSecret('S3 secret key', 'litestream+secret/key'),
   };
 }

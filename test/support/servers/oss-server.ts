@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
+import { makeSecret } from '../secrets.ts';
 import { FaultProxy } from './fault-proxy.ts';
 import { pairsOf, parseDate, signatureOf, type WireRequest } from './oss-signature.ts';
 import type { Scope } from './scope.ts';
@@ -56,7 +57,7 @@ export class OssServer {
   readonly bucket: string = 'testbucket';
   readonly region: string = 'cn-hangzhou';
   readonly accessKeyId: string = 'test-key-id';
-  readonly accessKeySecret: string = 'test/secret+key';
+  readonly accessKeySecret: string = makeSecret('OSS key secret', 'test/secret+key');
   readonly objects: Map<string, StoredObject> = new Map();
   readonly uploads: Map<string, OpenUpload> = new Map();
   /** Says that it has deleted, and does not. */

@@ -5,13 +5,13 @@ import {
   existsSync,
   mkdtempSync,
   openSync,
-  readdirSync,
   readFileSync,
   rmSync,
 } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { descendantsOf } from '../processes.ts';
 import { waitFor } from '../wait.ts';
 import type { Scope } from './scope.ts';
 
@@ -79,25 +79,6 @@ function cleanEnv(): NodeJS.ProcessEnv {
 /** What to put in front of a command so that it ends even if this process is killed; nothing where that cannot be had. */
 function dieWithUs(): readonly string[] {
   return existsSync('/usr/bin/setpriv') ? ['/usr/bin/setpriv', '--pdeathsig', 'KILL'] : [];
-}
-
-/** Processes that a process has started, and theirs: sshd gives each login a session of its own. Empty where there is no /proc. */
-function descendantsOf(pid: number): number[] {
-  const children = new Map<number, number[]>();
-  for (const name of existsSync('/proc') ? readdirSync('/proc') : []) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      // `pid (name) state ppid …`; the name may hold anything.
-      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
-      const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-      children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
-    } catch {
-      // It has ended meanwhile.
-    }
-  }
-  const below = (parent: number): number[] =>
-    (children.get(parent) ?? []).flatMap((child) => [child, ...below(child)]);
-  return below(pid);
 }
 
 /** One server program on a fixed port, with a folder of its own. It ends with its scope. */

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { makeSecret, registerSecret } from '../secrets.ts';
 import { needServer } from './installed.ts';
 import type { Scope } from './scope.ts';
 import { ServerProcess } from './server-process.ts';
@@ -31,13 +32,14 @@ export interface SshdOptions {
   readonly config?: readonly string[];
 }
 
-const PASSPHRASE = 'correct horse';
+const PASSPHRASE = makeSecret('SSH passphrase', 'correct horse ');
 
 /** Makes a key pair; returns the file of the private one. */
 export function makeKey(file: string, kind: KeyKind = 'ed25519', passphrase = ''): string {
   const size = kind === 'rsa' ? ['-b', '2048'] : [];
   const args = ['-q', '-t', kind, ...size, '-N', passphrase, '-C', 'test', '-f', file];
   execFileSync('ssh-keygen', args);
+  registerSecret('SSH private key', readFileSync(file, 'utf8'));
   return file;
 }
 

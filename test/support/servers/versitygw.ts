@@ -1,12 +1,13 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { needServer } from './installed.ts';
+import { makeSecret } from '../secrets.ts';
 import type { S3Server } from './s3-server.ts';
 import type { Scope } from './scope.ts';
 import { ServerProcess } from './server-process.ts';
 
 const ACCESS_KEY = 'litestreamkey';
-const SECRET_KEY = 'litestream+secret/key';
+const SECRET_KEY = makeSecret('S3 secret key', 'litestream+secret/key');
 const BUCKET = 'testbucket';
 
 /**

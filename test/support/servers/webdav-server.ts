@@ -1,3 +1,4 @@
+import { makeSecret } from '../secrets.ts';
 import type { ServerProcess } from './server-process.ts';
 
 /** How to reach a WebDAV server. */
@@ -13,4 +14,4 @@ export interface WebdavServer {
 }
 
 export const WEBDAV_USER = 'litestream';
-export const WEBDAV_PASSWORD = 'se:cret+/@';
+export const WEBDAV_PASSWORD: string = makeSecret('WebDAV password', 'se:cret+/@');

@@ -12,6 +12,8 @@ import { bytesSource } from '../../sources.ts';
 import { readAll, readRange } from '../../streams.ts';
 import { createOssClient, type OssOptions } from './index.ts';
 import { concurrencyFor, partSizeFor } from './upload.ts';
+import { checkedLogger, guarded } from '../../../../test/support/guarded.ts';
+import { makeSecret } from '../../../../test/support/secrets.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -43,10 +45,10 @@ async function makeBench(t: TestContext, options?: OssServerOptions): Promise<Be
         ...location,
       },
       // Retries follow each other at once.
-      { clock: systemClock, random: () => 0, ...ports },
+      { clock: systemClock, random: () => 0, logger: checkedLogger(), ...ports },
     );
     t.after(() => client.close());
-    return client;
+    return guarded(client);
   };
   return { server, open, client: open() };
 }
@@ -279,7 +281,7 @@ describe('requests to OSS', () => {
 
   it('that the store refuses say why, and nothing secret', async (t) => {
     const bench = await makeBench(t);
-    const secretAccessKey = 'not-the-secret';
+    const secretAccessKey = makeSecret('wrong OSS key secret');
     const cases: readonly (readonly [Partial<OssLocation>, RegExp, string])[] = [
       [{ secretAccessKey }, /SignatureDoesNotMatch/, 'ERR_STORAGE_DENIED'],
       [{ accessKeyId: 'nobody' }, /InvalidAccessKeyId/, 'ERR_STORAGE_DENIED'],
@@ -297,24 +299,23 @@ describe('requests to OSS', () => {
         assert.equal(error.code, code);
         assert.match(error.message, message);
         assert.ok(error.hint !== undefined);
-        const told = JSON.stringify([error, error.message, error.hint, error.details, error.cause]);
-        assert.ok(!told.includes(secretAccessKey) && !told.includes('test/secret'), told);
       }
     }
   });
 
   it('carry the token of temporary keys', async (t) => {
-    const bench = await makeBench(t, { token: 'sts/token+1=' });
+    const token = makeSecret('OSS session token', 'sts/token+=');
+    const bench = await makeBench(t, { token });
     await assert.rejects(listAll(bench.client, 0), /InvalidSecurityToken/);
     const { accessKeyId, accessKeySecret } = bench.server;
     const environment: Record<string, string> = {
       OSS_ACCESS_KEY_ID: accessKeyId,
       OSS_ACCESS_KEY_SECRET: accessKeySecret,
-      OSS_SESSION_TOKEN: 'old',
+      OSS_SESSION_TOKEN: makeSecret('old OSS session token'),
     };
     const client = bench.open({ accessKeyId: '', secretAccessKey: '' }, { environment });
     await assert.rejects(listAll(client, 0), /InvalidSecurityToken/);
-    environment['OSS_SESSION_TOKEN'] = 'sts/token+1=';
+    environment['OSS_SESSION_TOKEN'] = token;
     await client.write(fileKey(0, 1), bytesSource(ltxLike(LARGE)));
     assert.equal((await listAll(client, 0)).length, 1);
   });
@@ -397,13 +398,9 @@ describe('reading from OSS', () => {
 describe('times in OSS', () => {
   function recorder(): { readonly lines: string[]; readonly logger: Logger } {
     const lines: string[] = [];
-    const logger: Logger = {
-      log: (level, message) => {
-        lines.push(`${level} ${message}`);
-      },
-      enabled: () => true,
-      with: () => logger,
-    };
+    const logger = checkedLogger((level, message) => {
+      lines.push(`${level} ${message}`);
+    });
     return { lines, logger };
   }
 

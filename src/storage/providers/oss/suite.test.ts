@@ -3,6 +3,7 @@ import { OssServer } from '../../../../test/support/servers/oss-server.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import { replicaClientSuite } from '../../../testing/index.ts';
 import { createOssClient } from './index.ts';
+import { checkedLogger, guarded } from '../../../../test/support/guarded.ts';
 
 const scope = fileScope();
 
@@ -17,9 +18,11 @@ replicaClientSuite(
     return {
       open: (path) =>
         Promise.resolve(
-          createOssClient(
-            { type: 'oss', bucket, path, region, endpoint, ...keys, ...sizes },
-            { clock: systemClock },
+          guarded(
+            createOssClient(
+              { type: 'oss', bucket, path, region, endpoint, ...keys, ...sizes },
+              { clock: systemClock, logger: checkedLogger() },
+            ),
           ),
         ),
       putForeign(path, level, name, bytes) {

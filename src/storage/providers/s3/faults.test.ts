@@ -11,10 +11,11 @@ import { FaultProxy, first } from '../../../../test/support/servers/index.ts';
 import { systemClock } from '../../../lib/clock.ts';
 import { nodeFileSystem } from '../../../lib/file-system.ts';
 import { fileKey, listAll, ltxLike } from '../../../testing/index.ts';
-import { openReplica, type ReplicaClient, type ReplicaClientOptions } from '../../index.ts';
+import type { ReplicaClient, ReplicaClientOptions } from '../../index.ts';
 import type { S3Location } from '../../locations.ts';
 import { bytesSource } from '../../sources.ts';
 import { readAll } from '../../streams.ts';
+import { openReplica } from '../../../../test/support/guarded.ts';
 
 const KEY = fileKey(0, 1);
 const SIZE = 3_000_000;
@@ -30,14 +31,12 @@ async function open(
   location: Partial<S3Location>,
   options: Partial<ReplicaClientOptions> = {},
 ): Promise<ReplicaClient> {
-  const client = await openReplica(
-    s3Location({
-      accessKeyId: 'litestreamkey',
-      secretAccessKey: 'litestream+secret/key',
-      ...location,
-    }),
-    { clock: systemClock, fileSystem: nodeFileSystem, random: () => 0.01, ...options },
-  );
+  const client = await openReplica(s3Location(location), {
+    clock: systemClock,
+    fileSystem: nodeFileSystem,
+    random: () => 0.01,
+    ...options,
+  });
   t.after(() => client.close());
   return client;
 }
@@ -46,7 +45,7 @@ async function open(
 async function scene(t: TestContext): Promise<Scene> {
   const fake = await FakeS3.start(t);
   const proxy = await FaultProxy.start(t, fake.port);
-  return { fake, proxy, client: await open(t, { endpoint: proxy.url }) };
+  return { fake, proxy, client: await open(t, { ...fake.rules.secrets, endpoint: proxy.url }) };
 }
 
 describe('S3 and a bad network', () => {
@@ -112,7 +111,7 @@ describe('S3 and a bad network', () => {
     const environment = { HTTP_PROXY: proxy.url };
     const client = await open(
       t,
-      { endpoint: 'http://s3.store.invalid', path: '.' },
+      { ...fake.rules.secrets, endpoint: 'http://s3.store.invalid', path: '.' },
       { environment },
     );
     await client.write(KEY, bytesSource(ltxLike(100)));
@@ -158,17 +157,13 @@ describe('S3 and certificates', () => {
     const fake = await FakeS3.start(t);
     const cert = readFileSync(files.serverCert, 'utf8');
     const port = await withTls(t, fake, cert, readFileSync(files.serverKey, 'utf8'));
-    const endpoint = `https://localhost:${port}`;
-    const trusting = await open(
-      t,
-      { endpoint },
-      { environment: { AWS_CA_BUNDLE: files.authority } },
-    );
+    const secure = { ...fake.rules.secrets, endpoint: `https://localhost:${port}` };
+    const trusting = await open(t, secure, { environment: { AWS_CA_BUNDLE: files.authority } });
     await trusting.write(KEY, bytesSource(ltxLike(100)));
     assert.equal(fake.objects.size, 1);
-    const careless = await open(t, { endpoint, skipVerify: true });
+    const careless = await open(t, { ...secure, skipVerify: true });
     assert.equal((await listAll(careless, 0)).length, 1);
-    await assert.rejects(listAll(await open(t, { endpoint }), 0), /certificate/);
+    await assert.rejects(listAll(await open(t, secure), 0), /certificate/);
   });
 
   it('BKD-21 names a bundle that cannot be read, and needs none for plain HTTP', async (t) => {
@@ -180,7 +175,7 @@ describe('S3 and certificates', () => {
     const missing = join(folder, 'missing.pem');
     const client = await open(
       t,
-      { endpoint: fake.endpoint },
+      { ...fake.rules.secrets, endpoint: fake.endpoint },
       { environment: { AWS_CA_BUNDLE: missing } },
     );
     await assert.rejects(client.init(), {

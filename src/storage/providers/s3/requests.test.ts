@@ -9,6 +9,7 @@ import { fileKey, listAll, ltxLike } from '../../../testing/index.ts';
 import { bytesSource } from '../../sources.ts';
 import { collect, readAll, readRange } from '../../streams.ts';
 import { createS3Client } from './index.ts';
+import { makeSecret, makeSecretKey } from '../../../../test/support/secrets.ts';
 
 const KEY = fileKey(0, 1);
 const NAME = 'p/0000/0000000000000001-0000000000000001.ltx';
@@ -504,12 +505,13 @@ describe('requests that fail', () => {
   });
 
   it('tell nothing that is secret', async (t) => {
-    const secretAccessKey = 'very+secret/key';
-    const sseCustomerKey = Buffer.alloc(32, 9).toString('base64');
+    const secretAccessKey = makeSecret('S3 secret key', 'very+secret/');
+    const sseCustomerKey = makeSecretKey('SSE-C key', 32);
+    const password = makeSecret('password in a URL');
     const { fake, open, lines } = await s3Bench(t);
     const errors: unknown[] = [];
     const location = {
-      endpoint: 'https://user:password-in-url@store.test',
+      endpoint: `https://user:${password}@store.test`,
       secretAccessKey,
       sseCustomerKey,
     };
@@ -531,7 +533,7 @@ describe('requests that fail', () => {
       }
     }
     const text = inspect([errors, lines, client.location], { depth: 20, showHidden: true });
-    for (const secret of [secretAccessKey, sseCustomerKey, 'password-in-url']) {
+    for (const secret of [secretAccessKey, sseCustomerKey, password]) {
       assert.ok(!text.includes(secret), secret);
       assert.ok(!text.includes(encodeURIComponent(secret)), secret);
     }

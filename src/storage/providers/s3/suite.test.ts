@@ -3,6 +3,7 @@ import { systemClock } from '../../../lib/clock.ts';
 import { nodeFileSystem } from '../../../lib/file-system.ts';
 import { replicaClientSuite, type SuiteRemote } from '../../../testing/index.ts';
 import { createS3Client } from './index.ts';
+import { checkedLogger, guarded } from '../../../../test/support/guarded.ts';
 
 /** Reversed pages of seven names: what no service should do. */
 const ODD = { pageSize: 7, reverse: true } as const;
@@ -11,13 +12,15 @@ async function openRemote(rules: Parameters<typeof FakeS3.start>[1]): Promise<Su
   const releases: (() => unknown)[] = [];
   const fake = await FakeS3.start({ after: (release) => void releases.push(release) }, rules);
   const { accessKeyId, secretAccessKey } = fake.rules.secrets;
-  const ports = { clock: systemClock, fileSystem: nodeFileSystem };
+  const ports = { clock: systemClock, fileSystem: nodeFileSystem, logger: checkedLogger() };
   return {
     open: (path) =>
       Promise.resolve(
-        createS3Client(
-          s3Location({ path, endpoint: fake.endpoint, accessKeyId, secretAccessKey }),
-          ports,
+        guarded(
+          createS3Client(
+            s3Location({ path, endpoint: fake.endpoint, accessKeyId, secretAccessKey }),
+            ports,
+          ),
         ),
       ),
     putForeign: (path, level, name, bytes) => {

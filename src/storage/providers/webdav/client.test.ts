@@ -5,7 +5,6 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { systemClock } from '../../../lib/clock.ts';
 import { LitestreamError } from '../../../lib/errors.ts';
 import { nodeFileSystem } from '../../../lib/file-system.ts';
-import type { Logger } from '../../../telemetry/index.ts';
 import { chunkedSource, fileKey, listAll, ltxLike } from '../../../testing/index.ts';
 import type { ObjectInfo, ReplicaClient } from '../../contract.ts';
 import type { WebdavLocation } from '../../locations.ts';
@@ -13,10 +12,13 @@ import { bytesSource } from '../../sources.ts';
 import { collect, readAll, readRange } from '../../streams.ts';
 import { createWebdavClient } from './index.ts';
 import { TestServer, type SeenRequest } from './test-server.ts';
+import { checkedLogger, guarded } from '../../../../test/support/guarded.ts';
+import { makeSecret } from '../../../../test/support/secrets.ts';
 
 const NAME = '0000000000000001-0000000000000001.ltx';
 const PATH = `/dav/p/ltx/0/${NAME}`;
 const KEY = fileKey(0, 1);
+const PASSWORD = makeSecret('WebDAV password');
 
 let server: TestServer;
 let clients: ReplicaClient[];
@@ -28,7 +30,7 @@ function open(location: Partial<WebdavLocation> = {}): ReplicaClient {
       type: 'webdav',
       url: `${server.url}/dav/`,
       username: 'user',
-      password: 'top-secret',
+      password: PASSWORD,
       path: 'p',
       ...location,
     },
@@ -41,16 +43,12 @@ function open(location: Partial<WebdavLocation> = {}): ReplicaClient {
     },
   );
   clients.push(client);
-  return client;
+  return guarded(client);
 }
 
-const logger: Logger = {
-  enabled: () => true,
-  with: () => logger,
-  log: (level, message) => {
-    logged.push(`${level} ${message}`);
-  },
-};
+const logger = checkedLogger((level, message) => {
+  logged.push(`${level} ${message}`);
+});
 
 /** Makes a location that a client has used before, and forgets the requests. */
 async function warm(client: ReplicaClient): Promise<void> {
@@ -65,7 +63,7 @@ async function fails(work: Promise<unknown>): Promise<LitestreamError> {
     (reason: unknown) => reason,
   );
   assert.ok(error instanceof LitestreamError, String(error));
-  for (const secret of ['top-secret', Buffer.from('user:top-secret').toString('base64')]) {
+  for (const secret of [PASSWORD, Buffer.from(`user:${PASSWORD}`).toString('base64')]) {
     assert.ok(!`${error.message} ${error.hint} ${JSON.stringify(error.details)}`.includes(secret));
   }
   return error;
@@ -580,14 +578,14 @@ describe('webdav client', () => {
     });
 
     it('may hold the user, who is shown nowhere', async () => {
-      const url = server.url.replace('//', '//us%40er:top-secret@');
+      const url = server.url.replace('//', `//us%40er:${PASSWORD}@`);
       const headers = { 'www-authenticate': 'Basic realm="dav"' };
       server.rule = (request) =>
         request.headers['authorization'] === undefined ? { status: 401, headers } : undefined;
       const client = open({ url, username: '', password: '' });
       await listAll(client, 0);
       const sent = server.requests.at(-1)?.headers['authorization'] ?? '';
-      assert.equal(Buffer.from(sent.slice(6), 'base64').toString(), 'us@er:top-secret');
+      assert.equal(Buffer.from(sent.slice(6), 'base64').toString(), `us@er:${PASSWORD}`);
       assert.ok(!client.location.includes('secret'));
     });
   });
