@@ -7,7 +7,7 @@ import type { Kernel } from './kernel.ts';
  */
 const idle: Kernel[] = [];
 
-/** More are needed only while several files are written at once; what is beyond is left to the garbage collector. */
+/** More are needed only while several files are written at once; the one that was not used longest is left to the garbage collector. */
 const KEPT = 2;
 
 /** A kernel with at least `arenaBytes` of memory and CRC stream 0, from the pool or new. Contents are undefined. */
@@ -19,5 +19,7 @@ export function takeKernel(arenaBytes: number): Kernel {
 
 /** Gives a kernel back; the caller must not use it any more. */
 export function giveKernel(kernel: Kernel): void {
-  if (idle.length < KEPT && !idle.includes(kernel)) idle.push(kernel);
+  if (idle.includes(kernel)) return;
+  idle.push(kernel);
+  if (idle.length > KEPT) idle.shift();
 }

@@ -14,6 +14,9 @@ import { WRITE_BYTES, writeSpans } from './write-spans.ts';
 /** Runs that one task applies one after the other: enough to make a request's latency small beside its transfer. */
 const SEGMENT_BYTES = 8 << 20;
 
+/** Of one task: handing single pages to other threads one by one costs more than writing them. */
+const WRITES = 8;
+
 export interface TasksOptions {
   readonly context: SourceContext;
   readonly surveys: readonly Survey[];
@@ -89,13 +92,17 @@ export class ApplyTasks implements RunApplier {
   }
 
   async apply(from: number, to: number): Promise<void> {
-    const { context, output, size, surveys, tasks } = this.#options;
+    const { context, output, size, tasks } = this.#options;
     // Writing behind the end makes the file system wait for each write's new size.
     if (this.#direct >= 0) await output.truncate('restore:size', size);
-    await forEachLimited(this.#segments(from, to), tasks, async (segment, slot, stop) => {
+    const segments = [...this.#segments(from, to)];
+    // Each task has megabytes of memory, and files that are in memory wait for no request: one task does for all of them.
+    const requests = segments.filter((each) => this.#survey(each).bytes === undefined).length;
+    const limit = Math.min(tasks, requests + 1);
+    await forEachLimited(segments, limit, async (segment, slot, stop) => {
       throwIfAborted(context.signal);
       const signal = AbortSignal.any([context.signal, stop]);
-      const survey = present(surveys[this.#run(segment.from).file], 'survey');
+      const survey = this.#survey(segment);
       try {
         await this.#applySegment({ ...context, signal }, survey, segment, slot);
       } catch (error) {
@@ -112,6 +119,10 @@ export class ApplyTasks implements RunApplier {
 
   #run(number: number): PlannedRun {
     return present(this.#options.runs[number], 'run');
+  }
+
+  #survey(segment: Segment): Survey {
+    return present(this.#options.surveys[this.#run(segment.from).file], 'survey');
   }
 
   *#segments(from: number, to: number): Generator<Segment, void, undefined> {
@@ -160,15 +171,14 @@ export class ApplyTasks implements RunApplier {
     const bytesMax = this.#direct >= 0 ? RUN_PAGE_BYTES : WRITE_BYTES;
     const pgnoAt = (page: number): number => kernel.pgnoAt(page);
     if (pgnoAt(0) === 1 && owners.isNewest(file, 1)) this.pageOne.set(kernel.pages(0, 1));
-    for (const { from, to, position } of writeSpans({
-      owners,
-      pageSize,
-      file,
-      pages,
-      pgnoAt,
-      bytesMax,
-    })) {
-      await this.#output.write(kernel.pages(from, to), position);
+    const spans = writeSpans({ owners, pageSize, file, pages, pgnoAt, bytesMax });
+    for (let at = 0; at < spans.length; at += WRITES) {
+      const writes = spans
+        .slice(at, at + WRITES)
+        .map(({ from, to, position }) => this.#output.write(kernel.pages(from, to), position));
+      // All of them have to end before the pages' memory may be used again.
+      const results = await Promise.allSettled(writes);
+      for (const result of results) if (result.status === 'rejected') throw result.reason;
     }
   }
 }

@@ -31,6 +31,8 @@ export interface FollowOptions extends Omit<RestoreOptions, 'target' | 'force' |
   readonly intervalMs?: number;
   /** Called when the first restore is over; never after a resume. */
   readonly onRestored?: () => void;
+  /** How long one try of the output's lock may block the thread. Default 4 ms; 0 if its readers are in this very thread. */
+  readonly spinMs?: number | undefined;
 }
 
 export interface FollowResult {
@@ -248,11 +250,11 @@ async function resume(options: FollowOptions): Promise<Txid> {
  *   cannot resume, `ERR_TXID`, `ERR_DB_NOT_FOUND` if the output was removed or replaced.
  */
 export async function followReplica(options: FollowOptions): Promise<FollowResult> {
-  const { fileSystem, clock, logger, outputPath } = options;
+  const { fileSystem, clock, logger, outputPath, spinMs } = options;
   if (outputPath === '') throw new LitestreamError('ERR_USAGE', 'output path required');
   const exists = (await fileSystem.stat('follow:stat', outputPath)) !== undefined;
   const txid = exists ? await resume(options) : await restoreFirst(options);
-  const database = await FollowedDatabase.open(outputPath, { fileSystem, clock });
+  const database = await FollowedDatabase.open(outputPath, { fileSystem, clock, spinMs });
   const follower = new Follower(options, database, txid);
   try {
     await follower.run();

@@ -20,15 +20,23 @@ const CODES: Readonly<Record<number, ErrorCode>> = {
   26: 'ERR_DB_INVALID',
 };
 
+/** SQLite's extended result code; 1 (an error without a name) where there is none. */
+function resultCode(error: unknown): number {
+  return error instanceof Error && 'errcode' in error && typeof error.errcode === 'number'
+    ? error.errcode
+    : 1;
+}
+
+function codeOf(errcode: number): ErrorCode {
+  return CODES[errcode & 0xff] ?? 'ERR_DB_IO';
+}
+
 /** SQLite's own error as a `LitestreamError`: `<what>: <text> (<code>)`. */
 export function sqliteError(what: string, error: unknown): LitestreamError {
   if (error instanceof LitestreamError) return error;
-  const errcode =
-    error instanceof Error && 'errcode' in error && typeof error.errcode === 'number'
-      ? error.errcode
-      : 1;
+  const errcode = resultCode(error);
   const text = error instanceof Error ? error.message : String(error);
-  const code = CODES[errcode & 0xff] ?? 'ERR_DB_IO';
+  const code = codeOf(errcode);
   const name = code === 'ERR_DB_BUSY' ? ` (${errcode}) (SQLITE_BUSY)` : ` (${errcode})`;
   return new LitestreamError(code, `${what}: ${text}${name}`, {
     cause: error,
@@ -177,9 +185,9 @@ export class Connection {
   }
 
   #busyOrThrow(what: string, error: unknown): false {
-    const translated = sqliteError(what, error);
-    if (translated.code === 'ERR_DB_BUSY') return false;
-    throw translated;
+    // Tried again and again while somebody else has the lock: no error is made only to be dropped.
+    if (codeOf(resultCode(error)) === 'ERR_DB_BUSY') return false;
+    throw sqliteError(what, error);
   }
 
   /** Closes the connection. Only {@link LiveDatabase} decides when: the last close of a file deletes its WAL. */

@@ -34,7 +34,9 @@ export class FollowerJournal {
     this.#pageCount = shape.pageCount;
     this.#nonce = shape.nonce;
     const record = shape.pageSize + RECORD_EXTRA;
-    this.#buffer = new Uint8Array(Math.max(1, Math.floor(BUFFER_BYTES / record)) * record);
+    // Never more than one record for each page of the database before the change.
+    const records = Math.min(Math.floor(BUFFER_BYTES / record), shape.pageCount);
+    this.#buffer = new Uint8Array(Math.max(1, records) * record);
   }
 
   /** Empties the journal file, or makes it. */

@@ -21,6 +21,8 @@ const ROLLBACK_MODE = 1;
 export interface FollowedDatabaseOptions {
   readonly fileSystem: FileSystem;
   readonly clock: Clock;
+  /** How long one call of SQLite may wait for a lock, in real milliseconds. Default 4; 0 where readers are in the same thread. */
+  readonly spinMs?: number | undefined;
 }
 
 /**
@@ -71,7 +73,7 @@ export class FollowedDatabase {
    * @throws LitestreamError `ERR_DB_IO`, `ERR_IO`
    */
   static async open(path: string, options: FollowedDatabaseOptions): Promise<FollowedDatabase> {
-    const connection = connect(path);
+    const connection = connect(path, options.spinMs ?? SPIN_MS);
     let file: OpenFile | undefined;
     try {
       file = await options.fileSystem.open('follow:open', path, 'write');
@@ -277,10 +279,10 @@ export class FollowedDatabase {
 }
 
 /** A connection that only locks. It must get its lock even where a torn schema or size would stop a reader. */
-function connect(path: string): DatabaseSync {
+function connect(path: string, timeout: number): DatabaseSync {
   let connection: DatabaseSync | undefined;
   try {
-    connection = new DatabaseSync(databaseUrl(path, 'rw'), { timeout: SPIN_MS });
+    connection = new DatabaseSync(databaseUrl(path, 'rw'), { timeout });
     connection.enableDefensive(false);
     connection.exec('PRAGMA writable_schema = on');
     return connection;

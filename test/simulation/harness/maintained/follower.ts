@@ -111,6 +111,8 @@ export class Follower {
       clock,
       logger: noopLogger,
       signal: stop.signal,
+      // Readers of the copy are in this thread: they cannot end anything meanwhile.
+      spinMs: 0,
     };
     let failure: unknown;
     try {
