@@ -1,163 +1,15 @@
 import assert from 'node:assert/strict';
-import { readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
+import { rmSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
 import { formatFileName, toTxid } from '../../formats/ltx/index.ts';
-import { systemClock, type Clock } from '../../lib/clock.ts';
-import { nodeFileSystem } from '../../lib/file-system.ts';
-import { restoreDatabase, type RestoreTarget } from '../../restore/index.ts';
-import { CheckpointWorker } from '../../sqlite/index.ts';
-import { bytesSource, type FileInfo } from '../../storage/index.ts';
-import { noopLogger } from '../../telemetry/index.ts';
-import {
-  FaultyClient,
-  FaultyFileSystem,
-  listAll,
-  ltxLike,
-  MemoryClient,
-  RecordedMetrics,
-} from '../../testing/index.ts';
-import { AppDatabase, contentOf, integrityOf } from '../../../test/support/app-database.ts';
-import { databaseOptions, testPorts, type RecordingLogger } from '../../../test/support/engine.ts';
-import { tempDir } from '../../../test/support/temp-dir.ts';
-import { Database } from '../db/database.ts';
-import type { StoreOptions } from '../options.ts';
-import type { ReplicaMaintenance } from './maintenance.ts';
-import { Upkeep } from './upkeep.ts';
+import { bytesSource } from '../../storage/index.ts';
+import { listAll, ltxLike, MemoryClient } from '../../testing/index.ts';
+import { name, nextInterval, ranges, upkeepBench } from '../../../test/support/upkeep-bench.ts';
 
 const HOUR = 3_600_000;
 
-/** Real time, moved by hand. */
-class ShiftedClock implements Clock {
-  #shift = 0;
-  now(): number {
-    return systemClock.now() + this.#shift;
-  }
-  monotonic(): number {
-    return systemClock.monotonic();
-  }
-  timer(ms: number, callback: () => void): ReturnType<Clock['timer']> {
-    return systemClock.timer(ms, callback);
-  }
-  move(ms: number): void {
-    this.#shift += ms;
-  }
-}
-
-interface Remote {
-  readonly store: MemoryClient;
-  readonly client: FaultyClient;
-  readonly maintenance: ReplicaMaintenance;
-}
-
-interface Bench {
-  readonly app: AppDatabase;
-  readonly clock: ShiftedClock;
-  readonly database: Database;
-  readonly fileSystem: FaultyFileSystem;
-  readonly logger: RecordingLogger;
-  readonly metrics: RecordedMetrics;
-  readonly remotes: readonly [Remote, ...Remote[]];
-  readonly local: () => string[];
-  /** One transaction, captured; uploaded to the given replicas, or to all. */
-  readonly commit: (to?: readonly Remote[]) => Promise<void>;
-  /** The replica gives the database as it is. */
-  readonly converged: (remote?: Remote, target?: RestoreTarget) => Promise<void>;
-}
-
-const STORE: StoreOptions = {
-  databases: [],
-  shutdownSyncTimeoutMs: 0,
-  shutdownSyncIntervalMs: 0,
-  levels: [
-    { level: 1, intervalMs: 30_000 },
-    { level: 2, intervalMs: 300_000 },
-  ],
-  snapshotIntervalMs: 24 * HOUR,
-  snapshotRetentionMs: 24 * HOUR,
-  l0RetentionMs: 300_000,
-  l0RetentionCheckIntervalMs: 15_000,
-  retentionEnabled: true,
-  verifyCompaction: true,
-  monitors: false,
-};
-
-/** A database, its replicas in memory, and what keeps those in order; nothing runs by itself. */
-function bench(t: TestContext, change: Partial<StoreOptions> = {}, replicas = 1): Bench {
-  const folder = tempDir(t);
-  const path = join(folder, 'app.db');
-  const app = new AppDatabase(t, path);
-  const clock = new ShiftedClock();
-  const fileSystem = new FaultyFileSystem(nodeFileSystem);
-  const metrics = new RecordedMetrics();
-  const ports = testPorts({ clock, fileSystem, metrics });
-  const worker = new CheckpointWorker(clock);
-  const stores = Array.from({ length: replicas }, () => new MemoryClient());
-  const clients = stores.map((store) => new FaultyClient(store));
-  const database = new Database({
-    options: databaseOptions(path, clients),
-    ports,
-    worker,
-    logger: ports.logger,
-  });
-  const upkeep = new Upkeep({ ...STORE, ...change }, ports, ports.logger);
-  upkeep.add(database);
-  t.after(async () => {
-    await upkeep.stop();
-    await database.stopLoops();
-    await database.release();
-    await upkeep.close();
-    await worker.close();
-  });
-  const remotes = upkeep.of(database).map((maintenance, at) => {
-    const [client, store] = [clients[at], stores[at]];
-    assert.ok(client !== undefined && store !== undefined);
-    return { client, maintenance, store };
-  });
-  const [first, ...others] = remotes;
-  assert.ok(first !== undefined);
-  let restores = 0;
-  return {
-    app,
-    clock,
-    database,
-    fileSystem,
-    logger: ports.logger,
-    metrics,
-    remotes: [first, ...others],
-    local: () => readdirSync(`${path}-meta/ltx/0`),
-    async commit(to = remotes) {
-      app.insert(2);
-      const txid = await database.sync();
-      for (const { maintenance } of to) await database.syncReplica(maintenance.replica, txid);
-    },
-    async converged(remote = first, target = {}) {
-      const outputPath = join(folder, `restored-${restores++}.db`);
-      const { store: client } = remote;
-      const options = { client, outputPath, target, fileSystem: nodeFileSystem };
-      await restoreDatabase({ ...options, clock: systemClock, logger: noopLogger });
-      assert.equal(integrityOf(outputPath), 'ok');
-      if (Object.keys(target).length === 0) assert.equal(contentOf(outputPath), contentOf(path));
-    },
-  };
-}
-
-function name(level: number, min: number, max = min): string {
-  return `ltx/${level}/${formatFileName(BigInt(min), BigInt(max))}`;
-}
-
-async function ranges(remote: Remote, level: number): Promise<string[]> {
-  const files: FileInfo[] = await listAll(remote.store, level);
-  return files.map(({ minTxid, maxTxid }) => `${minTxid}-${maxTxid}`);
-}
-
-/** So that the next interval of every level has begun. */
-function nextInterval({ clock }: Bench): void {
-  clock.move(300_000);
-}
-
 test('levels and a snapshot give the database; nothing temporary stays', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   const { maintenance } = b.remotes[0];
   for (let n = 0; n < 4; n++) await b.commit();
   assert.equal(await maintenance.compact(1), 'done');
@@ -181,7 +33,7 @@ test('levels and a snapshot give the database; nothing temporary stays', async (
 });
 
 test('a snapshot is the state at its TXID although the application goes on writing and checkpointing', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   await b.commit();
   for (let round = 0; round < 5; round++) {
     const work = b.remotes[0].maintenance.snapshot();
@@ -200,7 +52,7 @@ test('a snapshot is the state at its TXID although the application goes on writi
 });
 
 test('CMP-16 once warm, an idle database asks its replica nothing', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   const [{ client, maintenance }] = b.remotes;
   for (let n = 0; n < 3; n++) await b.commit();
   for (let round = 0; round < 12; round++) {
@@ -227,7 +79,7 @@ test('CMP-16 once warm, an idle database asks its replica nothing', async (t) =>
 });
 
 test('CMP-21 a lost file that is still local is uploaded again, and compaction goes on', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   for (let n = 0; n < 5; n++) await b.commit();
   b.remotes[0].store.store.delete(name(0, 3));
   assert.equal(await b.remotes[0].maintenance.compact(1), 'done');
@@ -238,7 +90,7 @@ test('CMP-21 a lost file that is still local is uploaded again, and compaction g
 });
 
 test('CMP-21 a lost file that is gone everywhere is bridged by a snapshot, and compaction goes on behind it', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   for (let n = 0; n < 5; n++) await b.commit();
   b.remotes[0].store.store.delete(name(0, 3));
   rmSync(b.database.files.pathOf(toTxid(3)));
@@ -254,7 +106,7 @@ test('CMP-21 a lost file that is gone everywhere is bridged by a snapshot, and c
 });
 
 test('a file that is damaged everywhere is bridged by a snapshot', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   for (let n = 0; n < 4; n++) await b.commit();
   const object = b.remotes[0].store.store.get(name(0, 2));
   assert.ok(object !== undefined);
@@ -271,7 +123,7 @@ test('a file that is damaged everywhere is bridged by a snapshot', async (t) => 
 });
 
 test('CMP-19 a wiped replica becomes restorable again, with its restore points as far as they are local', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   const [remote] = b.remotes;
   for (let n = 0; n < 3; n++) await b.commit();
   await remote.maintenance.compact(1);
@@ -291,7 +143,7 @@ test('CMP-19 a wiped replica becomes restorable again, with its restore points a
 });
 
 test('CMP-13 a listing that is merely late is no loss', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   const [{ client, maintenance }] = b.remotes;
   for (let n = 0; n < 2; n++) await b.commit();
   client.hideNewFilesForLists = 1;
@@ -306,7 +158,7 @@ test('CMP-13 a listing that is merely late is no loss', async (t) => {
 });
 
 test('a replica that needs files which are gone gets a snapshot and goes on behind it', async (t) => {
-  const b = bench(t, {}, 2);
+  const b = upkeepBench(t, {}, 2);
   const [first, second] = b.remotes;
   assert.ok(second !== undefined);
   for (let n = 0; n < 4; n++) await b.commit([first]);
@@ -324,7 +176,7 @@ test('a replica that needs files which are gone gets a snapshot and goes on behi
 });
 
 test('CMP-10 local files stay until no replica needs them', async (t) => {
-  const b = bench(t, {}, 2);
+  const b = upkeepBench(t, {}, 2);
   const [first, second] = b.remotes;
   assert.ok(second !== undefined);
   for (let n = 0; n < 4; n++) await b.commit([first]);
@@ -343,7 +195,7 @@ test('CMP-10 local files stay until no replica needs them', async (t) => {
 });
 
 test('CMP-17 with retention disabled nothing is deleted remotely, and local files go once', async (t) => {
-  const b = bench(t, { retentionEnabled: false });
+  const b = upkeepBench(t, { retentionEnabled: false });
   const [{ client, maintenance }] = b.remotes;
   for (let n = 0; n < 4; n++) await b.commit();
   await maintenance.compact(1);
@@ -366,7 +218,7 @@ test('CMP-17 with retention disabled nothing is deleted remotely, and local file
 });
 
 test('CMP-18 CMP-11 expired snapshots go, with what only they needed; a deletion that fails is done by the next pass', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   const [remote] = b.remotes;
   const { client, maintenance } = remote;
   for (let day = 0; day < 4; day++) {
@@ -390,7 +242,7 @@ test('CMP-18 CMP-11 expired snapshots go, with what only they needed; a deletion
 });
 
 test('CMP-07 a full disk or a dead store fails one pass and leaves nothing behind', async (t) => {
-  const b = bench(t);
+  const b = upkeepBench(t);
   const [{ client, maintenance }] = b.remotes;
   b.app.insert(2000, 2000);
   await b.commit();
@@ -414,7 +266,7 @@ test('CMP-07 a full disk or a dead store fails one pass and leaves nothing behin
 });
 
 test('E10 files of another writer behind our position are neither merged nor deleted', async (t) => {
-  const { app, clock, commit, database, remotes } = bench(t);
+  const { app, clock, commit, database, remotes } = upkeepBench(t);
   const [{ maintenance, store }] = remotes;
   await commit();
   await commit();
@@ -440,7 +292,7 @@ test('E10 files of another writer behind our position are neither merged nor del
 });
 
 test('OPS-19 no snapshot is written where the number it stands for is another writer’s by now', async (t) => {
-  const { clock, commit, database, remotes } = bench(t);
+  const { clock, commit, database, remotes } = upkeepBench(t);
   const [{ maintenance, store }] = remotes;
   await commit();
   await commit();
@@ -454,7 +306,7 @@ test('OPS-19 no snapshot is written where the number it stands for is another wr
 });
 
 test('OPS-19 level 0 keeps what was uploaded a moment ago, however old the transactions are', async (t) => {
-  const { app, clock, commit, database, remotes } = bench(t);
+  const { app, clock, commit, database, remotes } = upkeepBench(t);
   const [remote] = remotes;
   const { replica } = remote.maintenance;
   await commit();
