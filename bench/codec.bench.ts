@@ -8,18 +8,11 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  createKernel,
-  EncodePool,
-  encodeAlone,
-  LtxFileReader,
-  readerBytes,
-} from '../src/codec/index.ts';
-import type { LtxFileWriterOptions, PageSource } from '../src/codec/index.ts';
-import { toTxid } from '../src/formats/ltx/index.ts';
+import { EncodePool, encodeAlone } from '../src/codec/index.ts';
 import { present } from '../src/lib/assert.ts';
 import { systemClock } from '../src/lib/clock.ts';
 import { figure, isQuick, least } from './harness/figures.ts';
+import { decodeInto, type Encode, encodeDatabase } from './harness/ltx.ts';
 import { cpuSeconds, hasSecondCore } from './harness/processes.ts';
 
 const megabytes = Number(process.argv[2] ?? 100);
@@ -54,56 +47,8 @@ function makePages(): void {
   fs.closeSync(file);
 }
 
-type Encode = (options: LtxFileWriterOptions, source: PageSource) => Promise<unknown>;
-
-async function encode(run: Encode): Promise<void> {
-  const source = fs.openSync(path('source'), 'r');
-  const target = fs.openSync(path('snapshot'), 'w');
-  const [minTxid, maxTxid] = [toTxid(1), toTxid(1)];
-  const none = { preApplyChecksum: 0n, walOffset: 0, walSize: 0, walSalt1: 0, walSalt2: 0 };
-  await run(
-    {
-      header: { flags: 2, pageSize, commit, minTxid, maxTxid, timestampMs: 1, ...none, nodeId: 0n },
-      sink: (bytes, position) => void fs.writeSync(target, bytes, 0, bytes.length, position),
-    },
-    {
-      commit,
-      descriptor: () => source,
-      isInFile: () => true,
-      read: (first, count, bytes) =>
-        void fs.readSync(source, bytes, 0, count * pageSize, (first - 1) * pageSize),
-    },
-  );
-  fs.closeSync(source);
-  fs.closeSync(target);
-}
-
-function decode(): void {
-  const source = fs.openSync(path('snapshot'), 'r');
-  const target = fs.openSync(path('restored'), 'w');
-  const [windowBytes, pageBytes] = [256 * 1024, 256 * 1024];
-  const kernel = createKernel({ arenaBytes: 65_536 + readerBytes(windowBytes, pageBytes) });
-  const reader = new LtxFileReader({
-    kernel,
-    base: kernel.base,
-    stream: 0,
-    windowBytes,
-    pageBytes,
-  });
-  for (let state = reader.next(); state !== 'end'; state = reader.next()) {
-    if (state === 'input') {
-      const read = fs.readSync(source, reader.room());
-      if (read === 0) reader.endInput();
-      else reader.filled(read);
-      continue;
-    }
-    const position = (reader.pgnoAt(0) - 1) * pageSize;
-    fs.writeSync(target, kernel.bytes, reader.pageAt(0), reader.count * pageSize, position);
-  }
-  reader.finish();
-  fs.closeSync(source);
-  fs.closeSync(target);
-}
+const encode = (run: Encode): Promise<void> =>
+  encodeDatabase(run, { from: path('source'), to: path('snapshot'), pageSize });
 
 function program(name: string, ...args: string[]): () => void {
   return () => {
@@ -119,7 +64,7 @@ async function main(): Promise<void> {
     ['encode, pool', () => encode((...args) => pool.encode(...args))],
     ['lz4 -d', program('lz4', '-dqf', path('lz4'), path('unlz4'))],
     ['cp', program('cp', path('source'), path('copy'))],
-    ['decode', decode],
+    ['decode', () => void decodeInto(path('snapshot'), path('restored'), pageSize)],
   ];
   makePages();
   const times = new Map(variants.map(([name]) => [name, [] as number[]]));

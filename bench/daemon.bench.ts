@@ -1,22 +1,21 @@
 /**
  * What a daemon costs that has nothing to do, and how long it takes to begin: `node bench/daemon.bench.ts [databases]`.
  *
- * Limits of the same run: Node.js with an empty script, bare `node:sqlite` connections, and the system calls that a local file needs.
- * Linux only. Spec: performance 16, P14–P21.
+ * Limits of the same run: Node.js with an empty script, bare `node:sqlite` connections, and `fstat` of the same files.
+ * Linux only. Spec: performance 16, P14, P17–P21.
  */
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as wait } from 'node:timers/promises';
-import { figure, isQuick, median } from './harness/figures.ts';
+import { figure, isQuick } from './harness/figures.ts';
 import { COMMAND, cpuSeconds, Daemon, memoryOf, timed, until } from './harness/processes.ts';
 
 const databases = Number(process.argv[2] ?? (isQuick ? 100 : 1000));
 const folder = fs.mkdtempSync(join(tmpdir(), 'litestream-bench-'));
 const ROUNDS = isQuick ? 6 : 12;
 const SETTLE_MS = 2500;
-const COMMITS = 60;
 
 /** A configuration of databases with a row each. */
 function fleet(name: string, count: number): { readonly config: string; readonly at: string } {
@@ -147,55 +146,10 @@ async function idleCpu(daemon: Daemon, at: string): Promise<void> {
   figure('P14', used / ((system + user) / 1e6 / seconds));
 }
 
-/** One commit at a time, with pauses as an application has them. */
-async function lag(): Promise<void> {
-  const { at } = fleet('lag', 1);
-  const daemon = new Daemon(COMMAND, ['replicate', `${at}/0.db`, `file://${at}/r/0`]);
-  await until('a first sync', () => hasFirstSync(at, 0));
-  await wait(SETTLE_MS);
-  const local = join(at, '.0.db-litestream/ltx/0');
-  const db = new DatabaseSync(join(at, '0.db'));
-  const [lags, limits]: [number[], number[]] = [[], []];
-  for (let commit = 0; commit < COMMITS; commit++) {
-    await wait(150 + ((commit * 37) % 100));
-    const before = fs.readdirSync(local).length;
-    db.exec("INSERT INTO t (body) VALUES ('y')");
-    const began = performance.now();
-    // No timer: it would be most of what is measured.
-    while (fs.readdirSync(local).filter((name) => name.endsWith('.ltx')).length <= before) {
-      if (performance.now() - began > 30_000) throw new Error('a commit was not replicated');
-    }
-    lags.push(performance.now() - began);
-    limits.push(writeDurably(at));
-  }
-  db.close();
-  await daemon.stop();
-  checkRestore(at, 0);
-  process.stdout.write(
-    `lag: p50 ${median(lags).toFixed(1)} ms, limit ${median(limits).toFixed(1)} ms\n`,
-  );
-  figure('P15', median(lags) / median(limits));
-}
-
-function writeDurably(at: string): number {
-  const began = performance.now();
-  const file = fs.openSync(join(at, 'limit.tmp'), 'w');
-  fs.writeSync(file, new Uint8Array(500));
-  fs.fsyncSync(file);
-  fs.closeSync(file);
-  fs.renameSync(join(at, 'limit.tmp'), join(at, 'limit'));
-  const directory = fs.openSync(at, 'r');
-  fs.fsyncSync(directory);
-  fs.closeSync(directory);
-  return performance.now() - began;
-}
-
 try {
   if (process.platform !== 'linux') throw new Error('this benchmark reads /proc');
   await start();
   await memory();
-  // Too easily disturbed to hold anybody to it.
-  if (!isQuick) await lag();
 } finally {
   fs.rmSync(folder, { recursive: true });
 }

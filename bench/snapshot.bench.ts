@@ -7,35 +7,14 @@
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
-import { present } from '../src/lib/assert.ts';
-import { least, median } from './harness/figures.ts';
-import { COMMAND, cpuSeconds, timed } from './harness/processes.ts';
+import { makeDatabase } from './harness/databases.ts';
+import { COMMAND, timed } from './harness/processes.ts';
+import { type Measured, measureRounds, printRatios, type Variant } from './harness/variants.ts';
 
 const megabytes = Number(process.argv[2] ?? 256);
 const folder = fs.mkdtempSync(join(process.argv[3] ?? tmpdir(), 'litestream-bench-'));
 const path = (name: string): string => join(folder, name);
 const ROUNDS = 3;
-
-interface Measured {
-  readonly seconds: number[];
-  readonly cpu: number[];
-}
-
-/** Rows of words and numbers; compresses by about a third. */
-function makeDatabase(): void {
-  const db = new DatabaseSync(path('app.db'));
-  db.exec(`PRAGMA journal_mode = wal; PRAGMA synchronous = off;
-    CREATE TABLE item (id INTEGER PRIMARY KEY, body TEXT, noise BLOB)`);
-  const insert = db.prepare(`INSERT INTO item (body, noise)
-    SELECT printf('item %d of %d, %s', value, ?, hex(randomblob(abs(random()) % 40))), randomblob(abs(random()) % 120)
-    FROM (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 20000) SELECT value FROM n)`);
-  while (fs.statSync(path('app.db')).size < megabytes * 1e6) {
-    insert.run(megabytes);
-    db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
-  }
-  db.close();
-}
 
 function sizeOf(name: string): number {
   return fs.statSync(path(name)).size;
@@ -53,46 +32,24 @@ function checkData(): void {
   timed('cmp', [path('app.db'), path('restored.db')]);
 }
 
-function measure(): ReadonlyMap<string, Measured> {
+function measure(): Promise<ReadonlyMap<string, Measured>> {
   const lz4 = (): void => void timed('lz4', ['-1', '-B4', '-qf', path('app.db'), path('lz4')]);
-  const variants: readonly (readonly [string, () => void])[] = [
-    ['lz4 -1 -B4', lz4],
-    ['cp', () => void timed('cp', [path('app.db'), path('copy')])],
-    ['first sync', firstSync],
-  ];
-  const measured = new Map(variants.map(([name]) => [name, { seconds: [], cpu: [] } as Measured]));
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const [name, run] of variants) {
-      if (name === 'first sync') {
-        for (const old of ['replica', '.app.db-litestream']) {
-          fs.rmSync(path(old), { recursive: true, force: true });
-        }
-      }
-      const [start, cpu] = [performance.now(), cpuSeconds('self', 'children')];
-      run();
-      const { seconds, cpu: spent } = present(measured.get(name), name);
-      seconds.push((performance.now() - start) / 1000);
-      spent.push(cpuSeconds('self', 'children') - cpu);
+  const clear = (): void => {
+    for (const old of ['replica', '.app.db-litestream', 'restored.db']) {
+      fs.rmSync(path(old), { recursive: true, force: true });
     }
-    checkData();
-    fs.rmSync(path('restored.db'));
-  }
-  return measured;
+  };
+  const variants: readonly Variant[] = [
+    { name: 'lz4 -1 -B4', run: lz4 },
+    { name: 'cp', run: () => void timed('cp', [path('app.db'), path('copy')]) },
+    { name: 'first sync', prepare: clear, run: firstSync },
+  ];
+  return measureRounds(ROUNDS, variants, checkData);
 }
 
 try {
-  makeDatabase();
-  const measured = measure();
-  const limit = (name: string): Measured => present(measured.get(name), name);
-  for (const [name, { cpu, seconds }] of measured) {
-    const ratios = ['lz4 -1 -B4', 'cp'].map(
-      (of) =>
-        `${of}: time ${(least(seconds) / least(limit(of).seconds)).toFixed(2)}×, CPU ${(median(cpu) / median(limit(of).cpu)).toFixed(2)}×`,
-    );
-    process.stdout.write(
-      `${name.padEnd(12)}${least(seconds).toFixed(2).padStart(6)} s ${median(cpu).toFixed(2).padStart(6)} CPU s   ${ratios.join('   ')}\n`,
-    );
-  }
+  makeDatabase(path('app.db'), megabytes);
+  printRatios(await measure(), ['lz4 -1 -B4', 'cp']);
   const size = (sizeOf(REPLICA) / sizeOf('lz4')).toFixed(3);
   process.stdout.write(`size of the replica ${size}× the output of lz4 -1 -B4\n`);
 } finally {

@@ -2,7 +2,7 @@ import { appendFileSync } from 'node:fs';
 import { present } from '../../src/lib/assert.ts';
 import { isWithin, TARGETS, type TargetId } from './targets.ts';
 
-/** A measured ratio; undefined where the machine cannot tell. */
+/** A measured ratio, or an amount in the target's unit; undefined where the machine cannot tell. */
 export interface Figure {
   readonly id: TargetId;
   readonly ratio: number | undefined;
@@ -15,10 +15,14 @@ export const isQuick: boolean = process.env['LITESTREAM_BENCH_QUICK'] === '1';
 export function figure(id: TargetId, ratio: number | undefined): void {
   const target = TARGETS[id];
   const sign = target.better === 'lower' ? '≤' : '≥';
-  const value = ratio === undefined ? 'left out' : `${ratio.toFixed(2)}×`;
+  const { unit } = target;
+  const value =
+    ratio === undefined
+      ? 'left out'
+      : `${ratio.toFixed(2)}${unit === undefined ? '×' : ` ${unit}`}`;
   const met = ratio === undefined ? '' : isWithin(target, ratio, target.hard) ? 'met' : 'missed';
   process.stdout.write(
-    `${id.padEnd(4)}${target.name.padEnd(40)}${value.padStart(9)}  of ${target.limit}; goal ${sign} ${target.hard} ${met}\n`,
+    `${id.padEnd(4)}${target.name.padEnd(40)}${value.padStart(9)}  ${unit === undefined ? 'of ' : ''}${target.limit}; goal ${sign} ${target.hard} ${met}\n`,
   );
   const file = process.env['LITESTREAM_BENCH_FIGURES'];
   if (file !== undefined) appendFileSync(file, `${JSON.stringify({ id, ratio })}\n`);
