@@ -13,14 +13,7 @@ import {
   type LtxHeader,
   type LtxSummary,
 } from '../formats/ltx/index.ts';
-import {
-  Crc64,
-  lz4Bound,
-  newDecodeJob,
-  type DecodeJob,
-  type Kernel,
-  type Parser,
-} from '../kernels/index.ts';
+import { Crc64, newDecodeJob, type DecodeJob, type Kernel, type Parser } from '../kernels/index.ts';
 import { assert, present } from '../lib/assert.ts';
 import { type LitestreamError, wrapError } from '../lib/errors.ts';
 import {
@@ -29,11 +22,17 @@ import {
   pageNumberDamage,
   truncationDamage,
 } from './reader-damage.ts';
+import { InputWindow } from './input-window.ts';
 
-const META_BYTES = 16;
-const MIN_PAGE_SIZE = 512;
-const SLACK = 64;
-const FRAME_HEADER = 10;
+import {
+  frameBound,
+  readerMemory,
+  SUM_BYTES,
+  READER_WINDOW_BYTES,
+  READER_PAGE_BYTES,
+  type FrameRuns,
+  type ReaderMemory,
+} from './reader-memory.ts';
 
 /** Where a reader works and how much it holds. */
 export interface LtxFileReaderOptions {
@@ -46,19 +45,8 @@ export interface LtxFileReaderOptions {
   readonly windowBytes?: number;
   /** Room for the pages of one run, at least one page; {@link READER_PAGE_BYTES} without it. */
   readonly pageBytes?: number;
-}
-
-/** Enough for the largest pages. */
-export const READER_WINDOW_BYTES: number = 128 * 1024;
-export const READER_PAGE_BYTES: number = 128 * 1024;
-
-/** Memory that a reader takes of its kernel, a multiple of 64. */
-export function readerBytes(
-  windowBytes: number = READER_WINDOW_BYTES,
-  pageBytes: number = READER_PAGE_BYTES,
-): number {
-  const meta = Math.ceil(pageBytes / MIN_PAGE_SIZE) * META_BYTES;
-  return (meta + windowBytes + SLACK + pageBytes + SLACK + 63) & ~63;
+  /** For frames that are copied: instead of the pages, their registers are there (`sumAt`). */
+  readonly frames?: FrameRuns | undefined;
 }
 
 /**
@@ -66,7 +54,7 @@ export function readerBytes(
  * place, so that a frame can be copied verbatim (`LtxFileWriter.copyFrame`).
  *
  * Loop: while {@link next} returns `input`, put bytes into {@link room} and call {@link filled} (or call {@link endInput});
- * after `pages`, use `count`, `pgnoAt`, `pageAt`, `frameAt`, `frameSizeAt` before the next call; after `end`, {@link finish}
+ * after `pages`, use `count`, `pgnoAt`, `pageAt` or `sumAt`, `frameAt`, `frameSizeAt` before the next call; after `end`, {@link finish}
  * verifies checksum, index and trailer. Until then the pages are provisional.
  *
  * Checks everything that `LtxDecoder` checks, with the same codes: `ERR_LTX_HEADER`, `ERR_LTX_CORRUPTED`. 8 bytes per page
@@ -77,15 +65,9 @@ export class LtxFileReader {
   readonly #stream: number;
   readonly #job: DecodeJob = newDecodeJob();
   readonly #frames = new FrameTable();
-  readonly #window: number;
-  readonly #windowBytes: number;
+  readonly #window: InputWindow;
+  readonly #memory: ReaderMemory;
   readonly #pages: number;
-  readonly #pageBytes: number;
-  /** The part of the window that holds unread bytes, relative to its start. */
-  #start = 0;
-  #end = 0;
-  /** Offset in the file of `#start`. */
-  #offset = 0;
   #ended = false;
   #header: LtxHeader | undefined;
   #last = 0;
@@ -101,18 +83,24 @@ export class LtxFileReader {
   #tail: TailReader | undefined;
 
   constructor(options: LtxFileReaderOptions) {
-    const { kernel, base, stream } = options;
+    const { kernel, base, frames, stream } = options;
+    const { pageBytes = READER_PAGE_BYTES, windowBytes = READER_WINDOW_BYTES } = options;
+    const memory = readerMemory(frames ?? { pageBytes, windowBytes });
+    const end = base + memory.bytes;
+    assert(base >= kernel.base && end <= kernel.limit, 'the kernel memory holds the reader');
     this.#kernel = kernel;
     this.#stream = stream;
-    this.#windowBytes = options.windowBytes ?? READER_WINDOW_BYTES;
-    this.#pageBytes = options.pageBytes ?? READER_PAGE_BYTES;
-    const end = base + readerBytes(this.#windowBytes, this.#pageBytes);
-    assert(base >= kernel.base && end <= kernel.limit, 'the kernel memory holds the reader');
+    this.#memory = memory;
+    this.#window = new InputWindow({
+      ...memory.parts,
+      bytes: kernel.bytes,
+      base: base + memory.window,
+    });
+    this.#pages = base + memory.pages;
     this.#job.meta = base;
     this.#job.stream = stream;
-    this.#window = base + Math.ceil(this.#pageBytes / MIN_PAGE_SIZE) * META_BYTES;
-    this.#pages = this.#window + this.#windowBytes + SLACK;
     this.#job.target = this.#pages;
+    if (frames !== undefined) this.#job.sums = base + memory.sums;
     kernel.crcReset(stream);
   }
 
@@ -135,9 +123,15 @@ export class LtxFileReader {
     return (this.#meta(index, 0) ?? 0) >>> 0;
   }
 
-  /** Address of a decoded page in the kernel. */
+  /** Address of a decoded page in the kernel; of a reader of frames only for a page from an LZ4 frame. */
   pageAt(index: number): number {
     return this.#meta(index, 3) ?? 0;
+  }
+
+  /** Address of a frame's register, of a reader of frames. */
+  sumAt(index: number): number {
+    assert(index < this.#count, 'the page is in the run');
+    return this.#job.sums + index * SUM_BYTES;
   }
 
   /** Address of the frame in the kernel; −1 for a page from an LZ4 frame, which cannot be copied verbatim. */
@@ -152,19 +146,22 @@ export class LtxFileReader {
 
   /** Free memory for the next bytes of the file; never empty after `next` has returned `input`. */
   room(): Uint8Array<ArrayBuffer> {
-    const { bytes } = this.#kernel;
-    if (this.#start > 0) {
-      bytes.copyWithin(this.#window, this.#window + this.#start, this.#window + this.#end);
-      this.#end -= this.#start;
-      this.#start = 0;
-    }
-    return bytes.subarray(this.#window + this.#end, this.#window + this.#windowBytes);
+    return this.#window.room();
   }
 
   /** Says that the first `length` bytes of {@link room} are now the next bytes of the file. */
   filled(length: number): void {
-    this.#end += length;
-    assert(this.#end <= this.#windowBytes, 'input stays in the window');
+    this.#window.filled(length);
+  }
+
+  /** Memory for bytes that are read while a run is still in use; undefined if the reader has none. */
+  ahead(): Uint8Array<ArrayBuffer> | undefined {
+    return this.#window.ahead();
+  }
+
+  /** Says that the first `length` bytes of {@link ahead} are now the next bytes of the file. Only after `input`. */
+  turnOver(length: number): void {
+    this.#window.turnOver(length);
   }
 
   /** Copies as many bytes as there is room for; returns how many. */
@@ -196,8 +193,8 @@ export class LtxFileReader {
       if (found !== 'end') return found;
     }
     const tail = present(this.#tail, 'reader of the tail');
-    tail.push(this.#unread());
-    this.#consume(this.#end - this.#start);
+    tail.push(this.#window.unread());
+    this.#window.advance(this.#window.length);
     return this.#ended ? 'end' : 'input';
   }
 
@@ -213,7 +210,7 @@ export class LtxFileReader {
       header: present(this.#header, 'header of the file'),
       trailer,
       pageCount: this.#frames.length,
-      size: this.#offset,
+      size: this.#window.offset,
     };
   }
 
@@ -222,19 +219,8 @@ export class LtxFileReader {
     return this.#kernel.words[this.#job.meta / 4 + index * 4 + word];
   }
 
-  #unread(): Uint8Array<ArrayBuffer> {
-    const { bytes } = this.#kernel;
-    return bytes.subarray(this.#window + this.#start, this.#window + this.#end);
-  }
-
-  #consume(length: number): void {
-    this.#start += length;
-    this.#offset += length;
-    if (this.#start === this.#end) this.#start = this.#end = 0;
-  }
-
   #readHeader(): LtxHeader | undefined {
-    const bytes = this.#unread();
+    const bytes = this.#window.unread();
     if (bytes.length < LTX_HEADER_SIZE && !this.#ended) return undefined;
     let header: LtxHeader;
     try {
@@ -243,10 +229,11 @@ export class LtxFileReader {
       throw wrapError('decode header', error);
     }
     const { pageSize } = header;
-    const worst = FRAME_HEADER + lz4Bound(pageSize);
-    assert(pageSize <= this.#pageBytes && worst <= this.#windowBytes, 'the reader holds one page');
-    this.#kernel.crcUpdate(this.#stream, this.#window + this.#start, LTX_HEADER_SIZE);
-    this.#consume(LTX_HEADER_SIZE);
+    const { frameBytes, pageBytes } = this.#memory;
+    const fits = pageSize <= pageBytes && frameBound(pageSize) <= frameBytes;
+    assert(fits, 'the reader holds one page');
+    this.#kernel.crcUpdate(this.#stream, this.#window.start, LTX_HEADER_SIZE);
+    this.#window.advance(LTX_HEADER_SIZE);
     this.#header = header;
     if (isSnapshot(header) && (header.flags & LTX_NO_CHECKSUM) === 0) {
       this.#rolling = EMPTY_CHECKSUM;
@@ -258,20 +245,23 @@ export class LtxFileReader {
   #run(header: LtxHeader): 'input' | 'pages' | 'end' {
     const job = this.#job;
     const { pageSize } = header;
-    job.source = this.#window + this.#start;
-    job.sourceEnd = this.#window + this.#end;
+    const { offset } = this.#window;
+    job.source = this.#window.start;
+    job.sourceEnd = this.#window.end;
     job.pageSize = pageSize;
-    job.stride = pageSize;
-    job.capacity = Math.floor(this.#pageBytes / pageSize);
+    const { pageBytes, runFrames } = this.#memory;
+    job.stride = runFrames === undefined ? pageSize : 0;
+    // The rolling checksum is made of pages, and a reader of frames holds one.
+    const oneByOne = this.#rolling !== undefined && runFrames !== undefined;
+    job.capacity = oneByOne ? 1 : (runFrames ?? Math.floor(pageBytes / pageSize));
     this.#kernel.decodeFrames(job);
     this.#count = job.frames;
     for (let index = 0; index < job.frames; index++) {
-      const offset = this.#offset + (this.#meta(index, 1) ?? 0);
-      this.#accept(header, this.pgnoAt(index), offset);
+      this.#accept(header, this.pgnoAt(index), offset + (this.#meta(index, 1) ?? 0));
       this.#frames.push(this.pgnoAt(index), this.frameSizeAt(index));
       if (this.#rolling !== undefined) this.#roll(index, pageSize);
     }
-    this.#advance(job.consumed);
+    this.#window.advance(job.consumed);
     if (job.status === 'end') this.#startTail(header);
     if (job.frames > 0) return 'pages';
     if (job.status === 'end') return 'end';
@@ -279,12 +269,6 @@ export class LtxFileReader {
     if (job.status !== 'incomplete') throw this.#damage(header);
     if (this.#ended) throw this.#truncated('page frame', job.needed);
     return 'input';
-  }
-
-  /** Like `#consume`, but leaves the bytes where they are: the run's frames are still wanted. */
-  #advance(length: number): void {
-    this.#start += length;
-    this.#offset += length;
   }
 
   #roll(index: number, pageSize: number): void {
@@ -311,14 +295,14 @@ export class LtxFileReader {
   }
 
   #startLegacy(header: LtxHeader): 'input' | 'pages' | 'end' {
-    const at = this.#window + this.#start;
+    const at = this.#window.start;
     this.#legacyPgno = this.#kernel.view.getUint32(at);
-    this.#accept(header, this.#legacyPgno, this.#offset);
+    this.#accept(header, this.#legacyPgno, this.#window.offset);
     this.#kernel.crcUpdate(this.#stream, at, PAGE_HEADER_SIZE);
-    this.#legacyStart = this.#offset;
-    this.#consume(PAGE_HEADER_SIZE);
+    this.#legacyStart = this.#window.offset;
+    this.#window.advance(PAGE_HEADER_SIZE);
     const page = this.#kernel.bytes.subarray(this.#pages, this.#pages + header.pageSize);
-    this.#legacy = pageFrameParser(page, this.#offset, this.#prefix());
+    this.#legacy = pageFrameParser(page, this.#window.offset, this.#prefix());
     this.#legacyNeed = this.#legacy.next().value ?? 0;
     return this.#resumeLegacy(header);
   }
@@ -326,11 +310,11 @@ export class LtxFileReader {
   /** Feeds the LZ4 frame piece by piece: its length is known only at its end. */
   #resumeLegacy(header: LtxHeader): 'input' | 'pages' | 'end' {
     const parser = present(this.#legacy, 'parser of the LZ4 frame');
-    while (this.#end - this.#start >= this.#legacyNeed) {
+    while (this.#window.length >= this.#legacyNeed) {
       const need = this.#legacyNeed;
-      const piece = this.#unread().subarray(0, need);
+      const piece = this.#window.unread().subarray(0, need);
       const step = parser.next(piece);
-      this.#consume(need);
+      this.#window.advance(need);
       if (step.done === true) return this.#endLegacy(header);
       this.#legacyNeed = step.value;
     }
@@ -339,7 +323,7 @@ export class LtxFileReader {
   }
 
   #endLegacy(header: LtxHeader): 'pages' {
-    const size = this.#offset - this.#legacyStart;
+    const size = this.#window.offset - this.#legacyStart;
     const { words } = this.#kernel;
     this.#legacy = undefined;
     this.#isLegacyRun = true;
@@ -356,23 +340,23 @@ export class LtxFileReader {
       header,
       frames: this.#frames,
       crc: new Crc64(this.#kernel.crcState(this.#stream)),
-      offset: this.#offset,
+      offset: this.#window.offset,
       rolling: this.#rolling,
-      problem: incompleteDamage(header, this.#last, this.#offset - PAGE_HEADER_SIZE),
+      problem: incompleteDamage(header, this.#last, this.#window.offset - PAGE_HEADER_SIZE),
     });
   }
 
   #truncated(field: string, need: number): LitestreamError {
-    const found = this.#end - this.#start;
-    return truncationDamage(field, { need, found, offset: this.#offset, prefix: this.#prefix() });
+    const { length: found, offset } = this.#window;
+    return truncationDamage(field, { need, found, offset, prefix: this.#prefix() });
   }
 
   /** Says what is wrong with the frame at which the kernel stopped. */
   #damage(header: LtxHeader): LitestreamError {
     return frameDamage(header, {
-      bytes: this.#unread(),
+      bytes: this.#window.unread(),
       job: this.#job,
-      offset: this.#offset,
+      offset: this.#window.offset,
       prefix: this.#prefix(),
     });
   }

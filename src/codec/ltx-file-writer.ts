@@ -184,18 +184,17 @@ export class LtxFileWriter {
    *
    * @param frame - address of the frame: 6-byte page header with the size flag, 4-byte size, payload
    * @param size - bytes of the frame
-   * @param page - address of the decompressed page, for the file checksum
+   * @param sum - address of the frame's register (`LtxFileReader.sumAt`), for the file checksum
    * @throws LitestreamError as {@link add}
    */
-  copyFrame(pgno: number, frame: number, size: number, page: number): void {
+  copyFrame(pgno: number, frame: number, size: number, sum: number): void {
     assert(!this.needsFlush, 'a due flush comes before the next page');
     const { pageSize } = this.#header;
     assert(size <= FRAME_HEADER + lz4Bound(pageSize), 'a frame is within the bound of its page');
     this.#order.take(pgno, this.size);
     const at = this.#output + this.#pending;
     this.#kernel.bytes.copyWithin(at, frame, frame + size);
-    this.#kernel.crcUpdate(this.#stream, at, FRAME_HEADER);
-    this.#kernel.crcUpdate(this.#stream, page, pageSize);
+    this.#kernel.crcAppend(this.#stream, sum, FRAME_HEADER + pageSize);
     this.#frames.push(pgno, size);
     this.#pending += size;
   }

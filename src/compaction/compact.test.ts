@@ -133,11 +133,13 @@ test('a merge equals the model, whatever the history, the payload form and the p
 test('CMP-08 more inputs than may be open at once are merged in groups, and nothing temporary stays', async () => {
   const steps = numbers(1, 150).map((n) => ({ commit: 4 + (n % 3), touched: [1 + (n % 4)] }));
   const history = play(steps);
-  const client = await replicaOf(history, numbers(1, 150));
-  const outcome = await compactLevel(options(client));
-  assert.equal(outcome.kind === 'compacted' && outcome.inputs, 150);
-  await checkMerged(client, history, compacted(outcome), [1, 150]);
-  assert.deepEqual(await readdir(temporary.folder), []);
+  for (const fanIn of [4, 64, 1000]) {
+    const client = await replicaOf(history, numbers(1, 150));
+    const outcome = await compactLevel(options(client, { fanIn }));
+    assert.equal(outcome.kind === 'compacted' && outcome.inputs, 150);
+    await checkMerged(client, history, compacted(outcome), [1, 150]);
+    assert.deepEqual(await readdir(temporary.folder), []);
+  }
 });
 
 test('frames in block form are copied byte for byte', async () => {
@@ -316,9 +318,10 @@ test('CMP-09 NODE-10 a broken, silent or early ending upload or disk leaves noth
     const fileSystem = new FaultyFileSystem(nodeFileSystem);
     fileSystem.fail('ENOSPC', { label });
     const files = { ...temporary, fileSystem };
-    await assert.rejects(compactLevel(options(client, { temporary: files })));
+    const change = { temporary: files, fanIn: 64 };
+    await assert.rejects(compactLevel(options(client, change)));
     assert.deepEqual(await readdir(temporary.folder), []);
-    const file = compacted(await compactLevel(options(client, { temporary: files })));
+    const file = compacted(await compactLevel(options(client, change)));
     await checkMerged(client, history, file, [1, 70]);
   }
 });

@@ -38,6 +38,8 @@ export interface CompactOptions {
   readonly expected?: bigint | undefined;
   /** A TXID that the source level must hold: if it does not, the level has lost files and nothing is compacted. */
   readonly anchor?: bigint | undefined;
+  /** True for a file from TXID 1 on that a snapshot holds, too: a level that is empty begins behind it. */
+  readonly isBase?: ((file: FileInfo) => boolean) | undefined;
   /** Files that have been found to be damaged: as if they did not exist. */
   readonly isUnusable?: ((file: FileInfo) => boolean) | undefined;
   /** A local copy of an input; undefined if there is none. Preferred to the replica's. */
@@ -45,6 +47,8 @@ export interface CompactOptions {
   /** Called for each file once it is in the replica. */
   readonly onFile?: ((file: FileInfo) => void) | undefined;
   readonly temporary: TemporaryFiles;
+  /** Inputs that are open at the same time; 256 without it. For tests. */
+  readonly fanIn?: number | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly signal?: AbortSignal | undefined;
@@ -111,7 +115,7 @@ async function chooseFrom(
   options: CompactOptions,
   seek: FileInfo['minTxid'],
 ): Promise<ReturnType<typeof chooseInputs>> {
-  const { anchor, client, covered, expected, isUnusable, level, newest, signal } = options;
+  const { anchor, client, covered, expected, isBase, isUnusable, level, newest, signal } = options;
   const files: FileInfo[] = [];
   for await (const file of client.list(level - 1, { seek, signal })) {
     if (isUnusable?.(file) !== true) files.push(file);
@@ -119,10 +123,12 @@ async function chooseFrom(
   if (anchor !== undefined && !files.some((file) => holds(file, anchor))) {
     return { files: [], gap: { level: level - 1, from: anchor, to: anchor } };
   }
+  const first = newest === undefined ? files.find(({ minTxid }) => minTxid === 1n) : undefined;
+  const after = first !== undefined && isBase?.(first) === true ? first.maxTxid : endOf(newest);
   return chooseInputs({
     files,
     sourceLevel: level - 1,
-    after: endOf(newest),
+    after,
     covered: covered ?? 0n,
     expected: expected ?? 0n,
   });
@@ -145,7 +151,7 @@ interface Part {
 /** What {@link mergeRange} needs of {@link CompactOptions}. */
 export type MergeRangeOptions = Pick<
   CompactOptions,
-  'clock' | 'level' | 'logger' | 'openLocal' | 'signal' | 'temporary'
+  'clock' | 'fanIn' | 'level' | 'logger' | 'openLocal' | 'signal' | 'temporary'
 > & { readonly client: Pick<ReplicaClient, 'read' | 'write'> };
 
 /**
@@ -163,11 +169,13 @@ export function mergeRange(
 class Compaction {
   readonly #options: MergeRangeOptions;
   readonly #files: readonly FileInfo[];
+  readonly #fanIn: number;
   #spools = 0;
 
   constructor(options: MergeRangeOptions, files: readonly FileInfo[]) {
     this.#options = options;
     this.#files = files;
+    this.#fanIn = options.fanIn ?? FAN_IN;
   }
 
   async run(): Promise<{ file: FileInfo; inputs: number }> {
@@ -176,7 +184,7 @@ class Compaction {
     let inputs = 0;
     const temporary: Part[] = [];
     try {
-      while (parts.length > FAN_IN) {
+      while (parts.length > this.#fanIn) {
         const stage = await this.#stage(parts, temporary);
         // The first stage counts files, later ones count its groups.
         if (inputs === 0) inputs = stage.inputs;
@@ -205,8 +213,8 @@ class Compaction {
   ): Promise<{ parts: Part[]; inputs: number }> {
     const merged: Part[] = [];
     let inputs = 0;
-    for (let at = 0; at < parts.length; at += FAN_IN) {
-      const group = parts.slice(at, at + FAN_IN);
+    for (let at = 0; at < parts.length; at += this.#fanIn) {
+      const group = parts.slice(at, at + this.#fanIn);
       const spool = this.#spool(GROUP_MEMORY_BYTES);
       const part = new SpoolPart(spool);
       temporary.push(part);
@@ -275,7 +283,7 @@ class FilePart implements Part {
       if (file !== undefined) return openFileBytes(file, this.#file.size);
       this.#local = 'unusable';
     }
-    return streamBytes(client.read(this.#file, { signal }));
+    return streamBytes(client.read(this.#file, { signal }), this.#file.size);
   }
 
   check({ minTxid, maxTxid }: LtxHeader): void {

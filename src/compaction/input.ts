@@ -1,37 +1,35 @@
-import { LtxFileReader, type Kernel } from '../codec/index.ts';
+import { LtxFileReader, type FrameRuns, type Kernel } from '../codec/index.ts';
 import { decodeHeader, LTX_HEADER_SIZE, type LtxHeader } from '../formats/ltx/index.ts';
 import { assert } from '../lib/assert.ts';
 import { wrapError } from '../lib/errors.ts';
 import type { OpenFile } from '../lib/file-system.ts';
-import { concatBytes } from '../storage/index.ts';
 import { damage } from './damage.ts';
-
-const PIECE_BYTES = 128 * 1024;
 
 /** No page has this number: a merge input at its end. */
 export const AT_END = 0xffff_ffff;
 
 /** The bytes of one file, from front to back. */
 export interface ByteSource {
-  /** The next bytes; undefined at the end. They belong to the caller until the next call. */
-  next(): Promise<Uint8Array | undefined>;
+  /** Bytes that are expected in all; there may be more or fewer. */
+  readonly size: number;
+  /** Reading is as cheap now as later, so it may be done ahead. */
+  readonly isLocal: boolean;
+  /** Fills the target, which is not empty, as far as there are bytes; 0 at the end. One call at a time. */
+  read(target: Uint8Array): Promise<number>;
+  /** Not while a read is pending. */
   close(): Promise<void>;
 }
 
-/**
- * Bytes of an open file; closing the source closes it. One buffer serves all reads: a new one for each was half of a merge's
- * work, most of it in the garbage collector.
- *
- * @param size - of the file
- */
+/** Bytes of an open file; closing the source closes it. */
 export function openFileBytes(file: OpenFile, size: number): ByteSource {
-  const piece = new Uint8Array(Math.max(1, Math.min(PIECE_BYTES, size)));
   let position = 0;
   return {
-    async next() {
-      const found = await file.read('compact:read', piece, position);
+    size,
+    isLocal: true,
+    async read(target) {
+      const found = await file.read('compact:read', target, position);
       position += found;
-      return found === 0 ? undefined : piece.subarray(0, found);
+      return found;
     },
     close: () => file.close(),
   };
@@ -39,24 +37,37 @@ export function openFileBytes(file: OpenFile, size: number): ByteSource {
 
 /** Bytes in memory. */
 export function memoryBytes(bytes: Uint8Array): ByteSource {
-  let rest: Uint8Array | undefined = bytes;
+  let rest = bytes;
   return {
-    next() {
-      const piece = rest;
-      rest = undefined;
-      return Promise.resolve(piece);
+    size: bytes.length,
+    isLocal: true,
+    read(target) {
+      const piece = rest.subarray(0, target.length);
+      target.set(piece);
+      rest = rest.subarray(piece.length);
+      return Promise.resolve(piece.length);
     },
     close: () => Promise.resolve(),
   };
 }
 
 /** Bytes of a stream. */
-export function streamBytes(stream: AsyncIterable<Uint8Array>): ByteSource {
+export function streamBytes(stream: AsyncIterable<Uint8Array>, size: number): ByteSource {
   const iterator = stream[Symbol.asyncIterator]();
+  let rest: Uint8Array = new Uint8Array(0);
   return {
-    async next() {
-      const step = await iterator.next();
-      return step.done === true ? undefined : step.value;
+    size,
+    isLocal: false,
+    async read(target) {
+      while (rest.length === 0) {
+        const step = await iterator.next();
+        if (step.done === true) return 0;
+        rest = step.value;
+      }
+      const piece = rest.subarray(0, target.length);
+      target.set(piece);
+      rest = rest.subarray(piece.length);
+      return piece.length;
     },
     async close() {
       await iterator.return?.();
@@ -64,15 +75,19 @@ export function streamBytes(stream: AsyncIterable<Uint8Array>): ByteSource {
   };
 }
 
+/** What a read that was begun ahead has come to. Kept, because nobody may be waiting for it. */
+type Ahead = { readonly count: number } | { readonly error: unknown };
+
 /**
- * One input of a merge: its header, then its pages one after the other, each decoded and with its frame in place. The file is
- * verified when its end is reached.
+ * One input of a merge: its header, then its pages one after the other, each decoded once, with its frame in place and the
+ * register of that. The file is verified when its end is reached.
  */
 export class MergeInput {
   readonly header: LtxHeader;
   readonly #source: ByteSource;
-  #pending: Uint8Array;
+  readonly #first: Uint8Array;
   #reader: LtxFileReader | undefined;
+  #ahead: Promise<Ahead> | undefined;
   #index = 0;
   /** The current page; {@link AT_END} once all have passed and the file is verified. */
   pgno = 0;
@@ -80,25 +95,39 @@ export class MergeInput {
   private constructor(header: LtxHeader, source: ByteSource, first: Uint8Array) {
     this.header = header;
     this.#source = source;
-    this.#pending = first;
+    this.#first = first;
   }
 
   /** Reads the header. @throws LitestreamError `ERR_LTX_HEADER`, or what the source throws; the source is closed then. */
   static async open(source: ByteSource): Promise<MergeInput> {
     try {
-      let first: Uint8Array = new Uint8Array(0);
-      while (first.length < LTX_HEADER_SIZE) {
-        const piece = await source.next();
-        if (piece === undefined) break;
-        // The next call overwrites the piece.
-        const whole = first.length === 0 && piece.length >= LTX_HEADER_SIZE;
-        first = whole ? piece : concatBytes([first, piece]);
+      const first = new Uint8Array(LTX_HEADER_SIZE);
+      let length = 0;
+      while (length < first.length) {
+        const count = await source.read(first.subarray(length));
+        if (count === 0) break;
+        length += count;
       }
-      return new MergeInput(readHeader(first), source, first);
+      return new MergeInput(readHeader(first.subarray(0, length)), source, first);
     } catch (error) {
       await source.close();
       throw error;
     }
+  }
+
+  /**
+   * How its reader is to be laid out.
+   *
+   * @param mostBytes - for what is held of the file
+   */
+  runs(mostBytes: number): FrameRuns {
+    const { isLocal, size } = this.#source;
+    const { pageSize } = this.header;
+    // One byte more shows whether the file ends where it should.
+    const rest = Math.max(1, size - LTX_HEADER_SIZE + 1);
+    return isLocal && rest > mostBytes / 2
+      ? { pageSize, partBytes: Math.floor(mostBytes / 2), ahead: true }
+      : { pageSize, partBytes: Math.max(LTX_HEADER_SIZE, Math.min(rest, mostBytes)), ahead: false };
   }
 
   /** Gives the input its place in a kernel and goes to the first page. */
@@ -106,14 +135,14 @@ export class MergeInput {
     kernel: Kernel;
     base: number;
     stream: number;
-    windowBytes: number;
-    pageBytes: number;
+    frames: FrameRuns;
   }): Promise<void> {
     this.#reader = new LtxFileReader(place);
-    await this.#refill();
+    this.#reader.write(this.#first);
+    if (!this.#next()) await this.refill();
   }
 
-  /** Address of the current page in the kernel. */
+  /** Address of the current page in the kernel, where its frame cannot be copied. */
   get page(): number {
     return this.#required().pageAt(this.#index);
   }
@@ -127,20 +156,30 @@ export class MergeInput {
     return this.#required().frameSizeAt(this.#index);
   }
 
-  /** Goes to the next page of the run; false if there is none and {@link refill} has to be called. */
+  /** Address of the frame's register. */
+  get sum(): number {
+    return this.#required().sumAt(this.#index);
+  }
+
+  /** Goes to the next page; false if there is none in memory and {@link refill} has to be called. */
   step(): boolean {
     const reader = this.#required();
-    if (++this.#index >= reader.count) return false;
+    if (++this.#index >= reader.count) return this.#next();
     this.pgno = reader.pgnoAt(this.#index);
     return true;
   }
 
-  /** Goes to the first page of the next run, or to the end. */
-  refill(): Promise<void> {
-    return this.#refill();
+  /** Reads on, to the next page or to the end. */
+  async refill(): Promise<void> {
+    const reader = this.#required();
+    do {
+      const count = await this.#read(reader);
+      if (count === 0) reader.endInput();
+    } while (!this.#next());
   }
 
   async close(): Promise<void> {
+    await this.#ahead;
     await this.#source.close();
   }
 
@@ -149,28 +188,42 @@ export class MergeInput {
     return this.#reader;
   }
 
-  async #refill(): Promise<void> {
+  /** Decodes what is in memory; false if more has to be read. */
+  #next(): boolean {
     const reader = this.#required();
-    for (;;) {
-      const found = reader.next();
-      if (found === 'pages') {
-        this.#index = 0;
-        this.pgno = reader.pgnoAt(0);
-        return;
-      }
-      if (found === 'end') {
-        reader.finish();
-        this.pgno = AT_END;
-        return;
-      }
-      if (this.#pending.length === 0) {
-        const piece = await this.#source.next();
-        if (piece === undefined) reader.endInput();
-        this.#pending = piece ?? this.#pending;
-      }
-      const taken = reader.write(this.#pending);
-      this.#pending = this.#pending.subarray(taken);
+    const found = reader.next();
+    if (found === 'input') return false;
+    if (found === 'end') {
+      reader.finish();
+      this.pgno = AT_END;
+    } else {
+      this.#index = 0;
+      this.pgno = reader.pgnoAt(0);
     }
+    return true;
+  }
+
+  async #read(reader: LtxFileReader): Promise<number> {
+    const target = reader.ahead();
+    if (target === undefined) {
+      const count = await this.#source.read(reader.room());
+      reader.filled(count);
+      return count;
+    }
+    const found = await (this.#ahead ?? this.#begin(target));
+    this.#ahead = undefined;
+    if ('error' in found) throw found.error;
+    reader.turnOver(found.count);
+    const free = reader.ahead();
+    if (found.count > 0 && free !== undefined) this.#ahead = this.#begin(free);
+    return found.count;
+  }
+
+  #begin(target: Uint8Array): Promise<Ahead> {
+    return this.#source.read(target).then(
+      (count) => ({ count }),
+      (error: unknown) => ({ error }),
+    );
   }
 }
 

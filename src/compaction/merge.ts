@@ -1,10 +1,10 @@
 import {
   createKernel,
+  frameReaderBytes,
   LtxFileWriter,
-  lz4Bound,
-  readerBytes,
   writerArenaBytes,
   writerBytes,
+  type FrameRuns,
   type Kernel,
 } from '../codec/index.ts';
 import { formatTxid, LTX_NO_CHECKSUM, type LtxHeader } from '../formats/ltx/index.ts';
@@ -15,17 +15,19 @@ import { damage } from './damage.ts';
 import { AT_END, MergeInput, type ByteSource } from './input.ts';
 
 /** Inputs that are open at the same time. */
-export const FAN_IN = 64;
+export const FAN_IN = 256;
 /** The event loop gets a turn after this long. */
 const TURN_MS = 8;
-/** What the windows of all readers together take, if the largest frame allows. */
-const WINDOWS_BYTES = 2 * 1024 * 1024;
-const WINDOW_MAX = 128 * 1024;
-const FRAME_HEADER = 10;
+/** What is held of all inputs together, unless the largest frames need more. */
+const HELD_BYTES = 16 * 1024 * 1024;
+/** Of one input. */
+const HELD_MAX = 256 * 1024;
 const CHUNK_BYTES = 256 * 1024;
 const KERNEL_BYTES = writerArenaBytes(CHUNK_BYTES) - writerBytes(CHUNK_BYTES);
 /** Each CRC stream has tables of its own. */
 const STREAM_BYTES = 2304;
+/** A larger memory is not kept for the next merge. */
+const KEPT_BYTES = 6 * 1024 * 1024;
 const OPENED_AT_ONCE = 16;
 
 /** Thrown inside the merge: which input failed, and how. */
@@ -78,13 +80,13 @@ export async function mergeFiles(options: MergeOptions): Promise<Merged> {
     const used = inputs.slice(0, samePageSize(inputs));
     checkContiguous(used);
     const header = outputHeader(used);
-    const { kernel, readers } = placeReaders(used, header.pageSize);
-    for (const [at, input] of used.entries()) {
-      await blame(at, () => input.start({ kernel, ...readers(at) }));
-    }
+    const { kernel, places } = placeReaders(used);
+    await each(used.keys(), (at) =>
+      present(used[at], 'input').start({ kernel, ...present(places[at], 'place') }),
+    );
     const size = await new Merge({ ...options, inputs: used, kernel, header }).run();
     // After a failure somebody may still be writing what is in it.
-    idleKernel = kernel;
+    if (kernel.bytes.length <= KEPT_BYTES) idleKernel = kernel;
     return { header, size, inputs: used.length };
   } finally {
     for (const input of inputs) await input.close();
@@ -96,6 +98,25 @@ async function blame<T>(input: number, body: () => Promise<T>): Promise<T> {
     return await body();
   } catch (error) {
     throw new InputFailure(input, error);
+  }
+}
+
+function blamed<T>(input: number, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw new InputFailure(input, error);
+  }
+}
+
+/** Does something with several inputs at the same time, to the end of all. @throws InputFailure of the first that fails */
+async function each(
+  inputs: Iterable<number>,
+  body: (input: number) => Promise<void>,
+): Promise<void> {
+  const work = Array.from(inputs, (input) => blame(input, () => body(input)));
+  for (const done of await Promise.allSettled(work)) {
+    if (done.status === 'rejected') throw done.reason;
   }
 }
 
@@ -180,11 +201,10 @@ function outputHeader(inputs: readonly MergeInput[]): LtxHeader {
 interface ReaderPlace {
   readonly base: number;
   readonly stream: number;
-  readonly windowBytes: number;
-  readonly pageBytes: number;
+  readonly frames: FrameRuns;
 }
 
-/** The last one that was used, a few megabytes: merges follow each other, most of them small. */
+/** The last one that was used: merges follow each other, most of them small. */
 let idleKernel: Kernel | undefined;
 
 /** @param usedBytes - what the writer and the readers need */
@@ -199,27 +219,18 @@ function takeKernel(usedBytes: number, streams: number): Kernel {
 }
 
 /** One memory for the writer and all readers, so that frames can be copied from window to output. */
-function placeReaders(
-  inputs: readonly MergeInput[],
-  pageSize: number,
-): { kernel: Kernel; readers: (input: number) => ReaderPlace } {
-  const share = Math.min(WINDOW_MAX, Math.floor(WINDOWS_BYTES / inputs.length));
-  const windowBytes = Math.max(FRAME_HEADER + lz4Bound(pageSize), share) & ~63;
-  const pageBytes = Math.max(pageSize, share - (share % pageSize));
-  const window = windowBytes + 64;
-  const each = readerBytes(window, pageBytes);
-  const usedBytes = writerBytes(CHUNK_BYTES) + inputs.length * each;
-  const kernel = takeKernel(usedBytes, inputs.length + 1);
-  const first = kernel.base + writerBytes(CHUNK_BYTES);
-  return {
-    kernel,
-    readers: (input) => ({
-      base: first + input * each,
-      stream: input + 1,
-      windowBytes: window,
-      pageBytes,
-    }),
-  };
+function placeReaders(inputs: readonly MergeInput[]): { kernel: Kernel; places: ReaderPlace[] } {
+  const share = Math.min(HELD_MAX, Math.floor(HELD_BYTES / inputs.length));
+  const runs = inputs.map((input) => input.runs(share));
+  const readers = runs.reduce((sum, frames) => sum + frameReaderBytes(frames), 0);
+  const kernel = takeKernel(writerBytes(CHUNK_BYTES) + readers, inputs.length + 1);
+  let base = kernel.base + writerBytes(CHUNK_BYTES);
+  const places = runs.map((frames, input) => {
+    const place = { base, stream: input + 1, frames };
+    base += frameReaderBytes(frames);
+    return place;
+  });
+  return { kernel, places };
 }
 
 interface MergeInit extends Omit<MergeOptions, 'check' | 'inputs' | 'open'> {
@@ -236,7 +247,8 @@ class Merge {
   readonly #growth: GrowthCheck;
   /** Current page of each input. */
   readonly #pgnos: Uint32Array;
-  #pages = 0;
+  /** Inputs whose next page is not in memory. */
+  #starved: number[] = [];
 
   constructor(init: MergeInit) {
     this.#init = init;
@@ -255,16 +267,13 @@ class Merge {
 
   /** @returns bytes of the output */
   async run(): Promise<number> {
-    const { clock, header, signal } = this.#init;
+    const { clock, signal } = this.#init;
     let turn = clock.monotonic();
-    for (;;) {
-      const pgno = this.#lowest();
-      if (pgno === AT_END) break;
-      if (pgno <= header.commit) this.#copy(pgno);
-      await this.#advance(pgno);
-      // Inputs and output may be in memory: then awaiting them gives nobody a turn.
+    while (this.#pages(turn + TURN_MS)) {
       if (this.#writer.needsFlush) await this.#writer.flush();
-      if ((++this.#pages & 15) !== 0 || clock.monotonic() - turn < TURN_MS) continue;
+      await this.#refill();
+      // Inputs and output may be in memory: then awaiting them gives nobody a turn.
+      if (clock.monotonic() - turn < TURN_MS) continue;
       await yieldToLoop();
       throwIfAborted(signal);
       turn = clock.monotonic();
@@ -274,34 +283,61 @@ class Merge {
     return size;
   }
 
-  #lowest(): number {
-    let lowest = AT_END;
-    for (const pgno of this.#pgnos) if (pgno < lowest) lowest = pgno;
-    return lowest;
+  /** Merges pages until something has to be awaited; false at the end. */
+  #pages(until: number): boolean {
+    const { clock, header } = this.#init;
+    const pgnos = this.#pgnos;
+    for (let pages = 1; ; pages++) {
+      let lowest = AT_END;
+      let newest = -1;
+      for (let at = 0; at < pgnos.length; at++) {
+        const pgno = pgnos[at] ?? AT_END;
+        if (pgno > lowest) continue;
+        lowest = pgno;
+        newest = at;
+      }
+      if (lowest === AT_END) return false;
+      if (lowest <= header.commit) this.#copy(lowest, newest);
+      this.#advance(lowest, newest);
+      if (this.#starved.length > 0 || this.#writer.needsFlush) return true;
+      if ((pages & 15) === 0 && clock.monotonic() >= until) return true;
+    }
   }
 
-  #copy(pgno: number): void {
-    const input = present(this.#inputs[this.#pgnos.lastIndexOf(pgno)], 'input with the page');
-    const { frame, page } = input;
+  #copy(pgno: number, from: number): void {
+    const input = present(this.#inputs[from], 'input with the page');
+    const { frame } = input;
     if (frame >= 0) {
-      this.#writer.copyFrame(pgno, frame, input.frameSize, page);
+      this.#writer.copyFrame(pgno, frame, input.frameSize, input.sum);
       return;
     }
+    const { page } = input;
     const { bytes } = this.#init.kernel;
     this.#writer.slot().set(bytes.subarray(page, page + this.#init.header.pageSize));
     this.#writer.add(pgno);
   }
 
-  /** Moves every input that stands at the page. */
-  async #advance(pgno: number): Promise<void> {
-    let at = this.#pgnos.indexOf(pgno);
-    while (at >= 0) {
+  /** Moves every input that stands at the page; none behind `newest` does. */
+  #advance(pgno: number, newest: number): void {
+    for (let at = 0; at <= newest; at++) {
+      if (this.#pgnos[at] !== pgno) continue;
       const input = present(this.#inputs[at], 'input with the page');
       this.#growth.note(at, pgno);
-      if (!input.step()) await blame(at, () => input.refill());
+      if (!blamed(at, () => input.step())) this.#starved.push(at);
       this.#pgnos[at] = input.pgno;
-      at = this.#pgnos.indexOf(pgno, at + 1);
     }
+  }
+
+  /** Has the starved inputs read on, and everything that others read ahead meanwhile comes with it. */
+  async #refill(): Promise<void> {
+    const starved = this.#starved;
+    if (starved.length === 0) return;
+    this.#starved = [];
+    await each(starved, async (at) => {
+      const input = present(this.#inputs[at], 'starved input');
+      await input.refill();
+      this.#pgnos[at] = input.pgno;
+    });
   }
 }
 
