@@ -1,4 +1,5 @@
 import { errorMessage, LitestreamError } from '../lib/errors.ts';
+import { remedyOf } from '../lib/remedy.ts';
 import type { Io } from './command.ts';
 
 /** Success, help, a restore that had nothing to do, a child that ended with 0. */
@@ -12,12 +13,11 @@ export const EXIT_ERROR = 1;
  */
 export function printError(error: unknown, { stderr }: Pick<Io, 'stderr'>): number {
   stderr.write(`Error: ${errorMessage(error)}\n`);
-  if (error instanceof LitestreamError) {
-    if (error.code === 'ERR_USAGE') {
-      if (error.hint !== undefined) stderr.write(`Try: ${error.hint}\n`);
-    } else if (stderr.terminal && error.hint !== undefined) {
-      stderr.write(`Hint: ${error.hint}\n`);
-    }
+  if (error instanceof LitestreamError && error.code === 'ERR_USAGE') {
+    if (error.hint !== undefined) stderr.write(`Try: ${error.hint}\n`);
+  } else {
+    const remedy = stderr.terminal ? remedyOf(error) : undefined;
+    if (remedy !== undefined) stderr.write(`Hint: ${remedy}\n`);
   }
   return EXIT_ERROR;
 }

@@ -165,11 +165,18 @@ function childIo(request: ReplicateRequest, io: Io): Io {
 }
 
 /** Final sync and release. Failures are logged and do not change the exit code. Spec: cli 17. */
-async function close({ services, store }: Opened, { logger, signals }: Session): Promise<void> {
+async function close(
+  { services, store }: Opened,
+  { logger, request, signals }: Session,
+  failure: Error | undefined,
+): Promise<void> {
   const interrupt = new AbortController();
   signals.handle(() => interrupt.abort());
   await services.close();
-  for (const error of await store.close({ interrupt: interrupt.signal })) {
+  // What waiting does not mend is not waited for once more.
+  const isFinal = request.once && failure instanceof LitestreamError && !failure.retryable;
+  const timeoutMs = isFinal ? 0 : undefined;
+  for (const error of await store.close({ interrupt: interrupt.signal, timeoutMs })) {
     if (isLitestreamError(error, 'ERR_SHUTDOWN_INTERRUPTED')) {
       logger.log('warn', 'shutdown sync skipped by user interrupt', { error });
     } else {
@@ -199,7 +206,7 @@ async function runSession(session: Session): Promise<void> {
   session.observability.quiet();
   session.assistants.quiet();
   if (opened !== undefined) {
-    await close(opened, session);
+    await close(opened, session, failure);
     logger.log('info', 'litestream shut down');
   }
   if (failure !== undefined) throw failure;

@@ -5,6 +5,10 @@ import { DurationValue, type Logger } from '../../telemetry/index.ts';
 import type { Database } from '../db/database.ts';
 import type { Replica } from '../replica/replica.ts';
 
+/** Lines about attempts that fail: the first ones, then one in this time. Spec: interfaces 7.1, failures OPS-06. */
+const LINES_AT_FIRST = 3;
+const LINE_EVERY_MS = 30_000;
+
 export interface FinalSyncOptions {
   readonly clock: Clock;
   readonly logger: Logger;
@@ -77,6 +81,7 @@ export async function finalUpload(
     logger.log('warn', 'shutdown sync skipped, interrupted by signal', attributes);
     throw interrupted(0);
   }
+  let saidAt = startedAt;
   for (let attempts = 1; ; attempts++) {
     const failure = await attempt(database, replica, txid, remaining(options, startedAt));
     if (failure === undefined) {
@@ -88,12 +93,15 @@ export async function finalUpload(
     if (isInterrupted(interrupt)) throw sayInterrupted(logger, attempts, elapsed(), failure);
     const left = options.timeoutMs - (clock.monotonic() - startedAt);
     if (left <= 0) throw timedOut(logger, attempts, elapsed(), failure);
-    logger.log('warn', 'shutdown sync failed, retrying (press Ctrl+C again to skip)', {
-      attempts,
-      error: errorMessage(failure),
-      elapsed: elapsed(),
-      remaining: new DurationValue(Math.round(left)),
-    });
+    if (attempts <= LINES_AT_FIRST || clock.monotonic() - saidAt >= LINE_EVERY_MS) {
+      saidAt = clock.monotonic();
+      logger.log('warn', 'shutdown sync failed, retrying (press Ctrl+C again to skip)', {
+        attempts,
+        error: errorMessage(failure),
+        elapsed: elapsed(),
+        remaining: new DurationValue(Math.round(left)),
+      });
+    }
     try {
       await sleep(clock, Math.min(left, options.intervalMs || 500), interrupt);
     } catch {

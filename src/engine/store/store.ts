@@ -24,6 +24,8 @@ const CLOSE_PARALLEL = 16;
 export interface CloseOptions {
   /** Fires on a second signal: no further attempt is made. */
   readonly interrupt?: AbortSignal | undefined;
+  /** Bound of the last upload of each database, if it is less than that of the settings; 0 = one attempt. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** Whether a start, a stop or an unregistration did anything, and the newest local TXID. */
@@ -304,7 +306,7 @@ export class Store {
     const work = async (): Promise<void> => {
       for (const [index, member] of queue) {
         if (this.#conflicts.has(member.options.path)) continue;
-        failures[index] = await member.dismiss();
+        failures[index] = await member.dismiss(options.timeoutMs);
       }
     };
     await Promise.all(Array.from({ length: CLOSE_PARALLEL }, work));
