@@ -81,13 +81,14 @@ function resolveFound(database: DatabaseConfig, usedBy: number | undefined): Res
 
 /**
  * Resolves every entry of the configuration; folders are searched. Of a file that a `path` entry and a folder entry reach, the `path`
- * entry counts. Spec: failures OPS-20.
+ * entry counts. A folder without databases is an error unless `mayBeEmpty`. Spec: failures OPS-20.
  *
- * @throws LitestreamError `ERR_CONFIG`: a bad replica, a folder without databases, or two databases with one file or one
+ * @throws LitestreamError `ERR_CONFIG`: a bad replica, an empty folder, or two databases with one file or one
  *   metadata folder.
  */
 export async function resolveDatabases(
   entries: readonly DatabaseConfig[],
+  { mayBeEmpty = false }: { readonly mayBeEmpty?: boolean } = {},
 ): Promise<ResolvedDatabases> {
   const databases: ResolvedDatabase[] = [];
   const directories: FoundDirectory[] = [];
@@ -111,7 +112,7 @@ export async function resolveDatabases(
     }
     const dir = normalizePath(entry.dir);
     const known: string[] = [];
-    const found = await findDatabases(entry);
+    const found = await findDatabases(entry, mayBeEmpty);
     for (const file of found) {
       const { path } = file;
       const listed = await listedAs(path);

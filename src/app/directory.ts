@@ -102,14 +102,17 @@ function metaPathBelow(entry: DatabaseConfig, relativePath: string): string {
 /**
  * The databases that a `dir` entry stands for, each as an entry of its own.
  *
- * @throws LitestreamError the folder cannot be scanned, or has no database and is not watched.
+ * @throws LitestreamError the folder cannot be scanned, or has no database, is not watched and may not be empty.
  *
  * Spec: config 8.
  */
-export async function findDatabases(entry: DatabaseConfig): Promise<DatabaseConfig[]> {
+export async function findDatabases(
+  entry: DatabaseConfig,
+  mayBeEmpty = false,
+): Promise<DatabaseConfig[]> {
   const folder = normalizePath(entry.dir);
   const files = await scan(folder, entry);
-  if (files.length === 0 && !entry.watch) {
+  if (files.length === 0 && !entry.watch && !mayBeEmpty) {
     throw new LitestreamError(
       'ERR_CONFIG',
       `no SQLite databases found in directory ${folder} with pattern ${entry.pattern}`,

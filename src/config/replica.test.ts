@@ -156,3 +156,12 @@ for (const [keys, want] of BAD_REPLICAS) {
     );
   });
 }
+
+test('a WebDAV URL without a host lacks what the setting would say', () => {
+  for (const url of ['webdav://', 'webdavs:///folder']) {
+    assert.equal(
+      message(() => resolveReplica({ url })),
+      'webdav-url required for webdav replica',
+    );
+  }
+});

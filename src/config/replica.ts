@@ -165,7 +165,7 @@ function resolveSftp(keys: ReplicaKeys): ReplicaLocation {
 function resolveWebdav(keys: ReplicaKeys): ReplicaLocation {
   refuseBoth(keys, 'webdav', 'path', 'webdav-url');
   const url = optionalUrl(keys);
-  const base = url && `${url.scheme === 'webdavs' ? 'https' : 'http'}://${url.host}`;
+  const base = url?.host && `${url.scheme === 'webdavs' ? 'https' : 'http'}://${url.host}`;
   return {
     type: 'webdav',
     url: required(keys['webdav-url'] || base, 'webdav-url', 'webdav'),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
@@ -40,4 +40,19 @@ test('status -remote says where the replica stands, and goes on without one', (c
   const failed = run('status', '-remote');
   assert.deepEqual([failed.code, / - +-\n$/.test(failed.stdout)], [0, true], failed.stdout);
   assert.match(failed.stderr, /msg="cannot list replica" path=\S+\/app\.db error=/);
+});
+
+test('a folder without databases is an empty list, and nothing to replicate', (context) => {
+  const { run, folder } = sandbox(context);
+  mkdirSync(join(folder, 'empty'));
+  writeFileSync(
+    join(folder, 'absent.yml'),
+    `dbs: [{dir: ${folder}/empty, pattern: '*.db', replica: {path: ${folder}/r}}]`,
+  );
+  for (const command of ['databases', 'status']) {
+    assert.deepEqual(run(command, '-json'), { code: 0, stdout: '[]\n', stderr: '' });
+  }
+  const refused = run('replicate', '-once');
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /^Error: no SQLite databases found in directory .*empty with /);
 });

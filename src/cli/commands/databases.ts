@@ -14,7 +14,7 @@ export const command: Command = defineCommand({
   async run({ values, positionals }, io) {
     limitPositionals(positionals, 0);
     const config = await readConfigForCommand(values, io);
-    const { databases } = await resolveDatabases(config.databases);
+    const { databases } = await resolveDatabases(config.databases, { mayBeEmpty: true });
     const rows = databases.map(({ path, replicas }) => ({
       path,
       replica: replicas[0]?.location.type ?? '',

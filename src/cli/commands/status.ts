@@ -129,7 +129,7 @@ export const command: Command = defineCommand({
     const [argument = ''] = positionals;
     const only = argument === '' ? undefined : normalizePath(argument);
     const rows: StatusRow[] = [];
-    const { databases } = await resolveDatabases(config.databases);
+    const { databases } = await resolveDatabases(config.databases, { mayBeEmpty: true });
     for (const database of databases) {
       if (only !== undefined && database.path !== only) continue;
       const { verified, ...row } = await statusOf(database, io.fileSystem);
