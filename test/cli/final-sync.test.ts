@@ -19,7 +19,10 @@ test('mistake: no credentials end a single pass with one complaint and its remed
   const daemon = new Daemon(t, program, 'replicate', '-once', 'app.db', url);
   await daemon.ended();
   assert.equal(daemon.status, 1);
-  assert.match(daemon.log, /level=ERROR msg="one-shot replication failed" hint="configure access-key-id and /);
+  assert.match(
+    daemon.log,
+    /level=ERROR msg="one-shot replication failed" hint="configure access-key-id and /,
+  );
   assert.match(daemon.log, /^Error: sync replica for .*app\.db: s3: cannot load credentials: /m);
   assert.equal(count(daemon.log, 'shutdown sync failed, retrying'), 0, daemon.log);
 });
