@@ -652,6 +652,26 @@ describe('a v0.3.x restore that does not go well', () => {
     }
   });
 
+  test('RST-11 wherever the process dies, nothing or the whole has the name, and the next one succeeds', async () => {
+    const objects = write((writer) => writer.snapshot().write(3).write(2).nextIndex().write(1));
+    const fileSystem = new FaultyFileSystem(nodeFileSystem);
+    const rows = await restored(replica(objects), { fileSystem });
+    for (let nth = 1, { length } = fileSystem.calls; nth <= length; nth += 1) {
+      for (const after of [false, true]) {
+        fileSystem.reset();
+        fileSystem.crash({ nth, after });
+        const options = optionsFor(replica(objects), { fileSystem });
+        await assert.rejects(restoreDatabase(options));
+        const left = readdirSync(join(options.outputPath, '..'));
+        if (left.includes('out.db')) assert.equal(countRows(options.outputPath), rows);
+        const again = { ...options, fileSystem: nodeFileSystem, force: true };
+        await restoreDatabase(again);
+        assert.equal(countRows(options.outputPath), rows);
+        assert.deepEqual(readdirSync(join(options.outputPath, '..')), ['out.db']);
+      }
+    }
+  });
+
   test('leaves nothing if it is aborted at any point', async () => {
     let total = 0;
     const onProgress = (): void => {

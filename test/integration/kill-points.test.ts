@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { AppDatabase, contentOf, integrityOf } from '../support/app-database.ts';
 import type { DeadlyOrder } from '../support/deadly-child.ts';
+import { DAEMON, LOOK, RESTORE } from '../support/kill-labels.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
 const CHILD = join(import.meta.dirname, '../support/deadly-child.ts');
@@ -35,8 +36,6 @@ const EXPECTED = [
   'spool:remove',
 ];
 
-/** What is only looked at: to die afterwards is to die before the next operation. */
-const LOOK = /^close$|:(list|read|read-header|read-stat|reopen|stat|stat-[a-z]+|write-stat)$/;
 /** Each part is a test of its own, so that none takes long. */
 const PARTS = 4;
 
@@ -69,6 +68,15 @@ function application(t: TestContext, path: string): { app: AppDatabase; stop: ()
   }, 40);
   t.after(() => clearInterval(timer));
   return { app, stop: () => clearInterval(timer) };
+}
+
+/** Whatever the level. */
+function assertCameUp({ counts }: Ended, labels: readonly string[]): void {
+  const seen = new Set([...counts.keys()].map((label) => label.replace(/ level \d$/, '')));
+  assert.deepEqual(
+    labels.filter((label) => !seen.has(label)),
+    [],
+  );
 }
 
 function assertNoRemains(database: string): void {
@@ -107,6 +115,7 @@ for (let point = 0; point < 2 * PARTS; point += 1) {
     const survey = await run(t, base);
     assert.equal(survey.code, 0);
     for (const label of EXPECTED) assert.ok(survey.counts.has(label), `${label} came up`);
+    assertCameUp(survey, DAEMON);
     let hits = 0;
     const labels = pointsOf(survey, part, after);
     for (const [at, label] of labels.entries()) {
@@ -143,6 +152,7 @@ for (const after of [false, true]) {
     const order: DeadlyOrder = { what: 'restore', database, replica, output };
     const survey = await run(t, order);
     assert.equal(survey.code, 0);
+    assertCameUp(survey, RESTORE);
     const take = (label: string): void => {
       assert.equal(contentOf(output), wanted, label);
       // Looking at a database in WAL mode leaves these beside it.

@@ -22,6 +22,11 @@ export interface DeadlyOrder {
   /** Replicate until each of these labels has come up. */
   readonly until?: readonly string[];
   readonly output?: string;
+  /** The first operation with this label fails, as on a full disk. */
+  readonly fails?: string;
+  /** Restore: replaces what is there, and checks the integrity of what it wrote. */
+  readonly force?: boolean;
+  readonly autoRecover?: boolean;
   readonly label?: string;
   readonly nth?: number;
   readonly after?: boolean;
@@ -47,8 +52,8 @@ class DeadlyFileSystem extends FaultyFileSystem {
     const count = (this.counts.get(label) ?? 0) + 1;
     this.counts.set(label, count);
     const { after = false, label: wanted, nth = 1 } = this.#order;
-    if (label !== wanted || count !== nth) return call();
-    if (after) await call();
+    if (label !== wanted || count !== nth) return super.run(own, path, call);
+    if (after) await super.run(own, path, call);
     process.kill(process.pid, 'SIGKILL');
     // Not reached: the signal is delivered before the system call returns.
     return call();
@@ -57,12 +62,16 @@ class DeadlyFileSystem extends FaultyFileSystem {
 
 const order = JSON.parse(process.argv[2] ?? '{}') as DeadlyOrder;
 const fileSystem = new DeadlyFileSystem(order);
+if (order.fails !== undefined) fileSystem.fail('ENOSPC', { label: order.fails });
 const clock = systemClock;
 const client = await openFileReplica(order.replica, { fileSystem, clock, logger: noopLogger });
 
 if (order.what === 'restore') {
   const outputPath = order.output ?? '';
-  await restoreDatabase({ client, outputPath, target: {}, fileSystem, clock, logger: noopLogger });
+  const { force = false } = order;
+  const integrityCheck = force ? 'quick' : 'none';
+  const ports = { fileSystem, clock, logger: noopLogger };
+  await restoreDatabase({ client, outputPath, target: {}, force, integrityCheck, ...ports });
 } else {
   const store = new Store(
     {
@@ -83,7 +92,7 @@ if (order.what === 'restore') {
               syncIntervalMs: 50,
               syncIntervalExplicit: false,
               maxSyncLtxFiles: 0,
-              autoRecover: false,
+              autoRecover: order.autoRecover ?? false,
             },
           ],
         },

@@ -15,7 +15,12 @@ export async function openRecovering(init: OpenerOptions, onReset: () => void): 
     const damaged =
       isLitestreamError(error, 'ERR_LTX_CORRUPTED') || isLitestreamError(error, 'ERR_LTX_MISSING');
     if (!damaged || !init.options.replicas.some((replica) => replica.autoRecover)) throw error;
-    init.logger.log('warn', 'auto-recovery enabled, resetting local state', { error });
+    const discarded = await init.files.list();
+    init.logger.log('warn', 'auto-recovery enabled, resetting local state', {
+      min_txid: discarded[0],
+      max_txid: discarded.at(-1),
+      error,
+    });
     onReset();
     await init.files.removeAll();
     for (const replica of init.replicas) replica.forget();

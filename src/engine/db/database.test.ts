@@ -281,14 +281,34 @@ for (const damage of ['cut', 'altered'] as const) {
     const replicas = [replicaOptions(client, { autoRecover: true })];
     const lenient = openDatabase(t, path, [], { replicas });
     assert.ok((await lenient.database.sync()) >= 2n);
-    assert.ok(
-      lenient.logger.messages('warn').includes('auto-recovery enabled, resetting local state'),
+    const reset = lenient.logger.records.find(
+      ({ message }) => message === 'auto-recovery enabled, resetting local state',
     );
+    assert.deepEqual([reset?.attributes['min_txid'], reset?.attributes['max_txid']], [1n, 2n]);
     const [replica] = lenient.database.replicas;
     await lenient.database.syncReplica(present(replica, 'a replica'), lenient.database.txid);
     assert.deepEqual(differences(imageOfReplica(client.store), pagesOf(path)), []);
   });
 }
+
+test('CAP-16 a damaged newest file is tried again ever less often, with advice', async (t) => {
+  const path = join(tempDir(t), 'app.db');
+  new AppDatabase(t, path);
+  const first = openDatabase(t, path, [new MemoryClient()]);
+  await first.database.sync();
+  await first.close();
+  writeFileSync(first.database.files.pathOf(toTxid(1)), 'damaged');
+  const clock = new FakeClock();
+  const options = { clock, monitorIntervalMs: 1000 };
+  const { database, logger } = openDatabase(t, path, [new MemoryClient()], options);
+  database.start();
+  for (let second = 0; second < 600; second += 1) await clock.advance(1000);
+  const { consecutiveErrors } = database.facts();
+  assert.ok(consecutiveErrors >= 2 && consecutiveErrors <= 12, `${consecutiveErrors} attempts`);
+  const said = logger.records.filter(({ level }) => level === 'error');
+  assert.ok(said.length <= consecutiveErrors);
+  assert.match(JSON.stringify(said[0]?.attributes['hint']), /corrupted/);
+});
 
 test('CHK-09 a view is the database at its position, and holds checkpoints back until it is released', async (t) => {
   const path = join(tempDir(t), 'app.db');

@@ -49,7 +49,7 @@ for (const [what, before] of SITUATIONS) {
     assert.equal(scene.session.pages, 0);
   });
 
-  test(`a full transaction stays as it was while others commit and checkpoint, with ${what}`, async (t) => {
+  test(`CAP-04 a full transaction stays as it was while others commit and checkpoint, with ${what}`, async (t) => {
     const scene = openScene(t, {
       before: (app, foreign) => before(app, () => void foreignCheckpoint(foreign, 'PASSIVE')),
     });
