@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import type { FileStat, FileSystem, Ownership } from '../lib/file-system.ts';
+import { besideDatabase } from '../lib/local-file-system.ts';
 import { openReplica, type ReplicaClient, type ReplicaLocation } from '../storage/index.ts';
 import type { Logger, Metrics } from '../telemetry/index.ts';
 
@@ -31,13 +32,14 @@ export function createReplicaClient(
   ports: ClientPorts,
   databasePath?: string,
 ): Promise<ReplicaClient> {
+  const fileSystem = besideDatabase(ports.fileSystem);
   const ownership =
     databasePath === undefined || location.type !== 'file'
       ? undefined
       : async () => ({
-          file: ownershipOf(await ports.fileSystem.stat('replica:stat-database', databasePath)),
+          file: ownershipOf(await fileSystem.stat('replica:stat-database', databasePath)),
           directory: ownershipOf(
-            await ports.fileSystem.stat('replica:stat-folder', dirname(databasePath)),
+            await fileSystem.stat('replica:stat-folder', dirname(databasePath)),
           ),
         });
   return openReplica(location, { ...ports, ownership });

@@ -82,16 +82,17 @@ export interface FileSystem {
   setExactTimes(label: string, entries: readonly FileTime[]): Promise<void>;
 }
 
-const FLAGS: Readonly<Record<OpenMode, number>> = {
+export const OPEN_FLAGS: Readonly<Record<OpenMode, number>> = {
   read: constants.O_RDONLY,
   write: constants.O_RDWR,
   create: constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC,
   'create-new': constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
 };
 
-const MODE_BITS = 0o7777;
+/** Of a mode: permissions without the kind of file. */
+export const MODE_BITS = 0o7777;
 
-function toFileStat(stats: BigIntStats): FileStat {
+export function makeFileStat(stats: BigIntStats): FileStat {
   return {
     kind: stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other',
     size: Number(stats.size),
@@ -118,7 +119,7 @@ async function call<T>(operation: string, path: string, run: () => Promise<T>): 
  * Seconds as Node takes them. A double holds present times in steps of 238 ns, so most milliseconds are missed; the next
  * step above is taken, because readers that cut off fractions must not see the millisecond before.
  */
-function secondsNotBelow(ms: number): number {
+export function secondsNotBelow(ms: number): number {
   const seconds = ms / 1000;
   const wantedMs = ms - Math.floor(seconds) * 1000;
   return (seconds - Math.floor(seconds)) * 1000 < wantedMs
@@ -227,7 +228,7 @@ class NodeFile implements OpenFile {
   }
 
   async stat(_label: string): Promise<FileStat> {
-    return toFileStat(await call('stat', this.#path, () => this.#handle.stat({ bigint: true })));
+    return makeFileStat(await call('stat', this.#path, () => this.#handle.stat({ bigint: true })));
   }
 
   async close(): Promise<void> {
@@ -286,7 +287,7 @@ async function removeFile(path: string): Promise<void> {
 export const nodeFileSystem: FileSystem = {
   async open(_label, path, mode, permissions) {
     return new NodeFile(
-      await call('open', path, () => fs.open(path, FLAGS[mode], permissions ?? 0o666)),
+      await call('open', path, () => fs.open(path, OPEN_FLAGS[mode], permissions ?? 0o666)),
       path,
     );
   },
@@ -312,7 +313,7 @@ export const nodeFileSystem: FileSystem = {
   },
   async stat(_label, path) {
     try {
-      return toFileStat(await fs.stat(path, { bigint: true }));
+      return makeFileStat(await fs.stat(path, { bigint: true }));
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw osError('stat', path, error);

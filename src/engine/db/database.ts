@@ -14,6 +14,7 @@ import { openRecovering } from './auto-recover.ts';
 import { CaptureLoop, type SnapshotView } from './capture-loop.ts';
 import type { DatabaseFacts } from './facts.ts';
 import { LocalFiles, ownershipOf } from './local-files.ts';
+import { localPorts } from './local-ports.ts';
 import { MetaLock } from './meta-lock.ts';
 import { PassMetrics } from './pass-metrics.ts';
 import { PublishTimes } from './publish-times.ts';
@@ -79,7 +80,8 @@ export class Database {
   #cleaned = false;
 
   constructor(init: DatabaseInit) {
-    const { options, ports } = init;
+    const { options } = init;
+    const ports = localPorts(options, init.ports);
     this.options = options;
     this.#ports = ports;
     this.#meter = new PassMetrics(options.path, ports.metrics, ports.clock);

@@ -157,10 +157,14 @@ describe('file provider', () => {
       assert.equal(fileSystem.calls.filter((label) => label === 'file:sync-parent').length, 2);
     });
 
-    it('copies small local sources in the kernel and streams large ones', async () => {
+    it('streams small local sources and large ones, and copies others in the kernel', async () => {
       const fileSystem = new FaultyFileSystem(nodeFileSystem);
       const client = open(fileSystem);
       await client.write(KEY, await localSource(ltxLike(3000)));
+      assert.ok(!fileSystem.calls.includes('file:copy'));
+      assert.ok(fileSystem.calls.includes('file:write'));
+      fileSystem.reset();
+      await client.write(KEY, await localSource(ltxLike(90_000)));
       assert.ok(fileSystem.calls.includes('file:copy'));
       assert.ok(!fileSystem.calls.includes('file:write'));
       fileSystem.reset();
@@ -204,6 +208,31 @@ describe('file provider', () => {
         code: 'ERR_ABORTED',
       });
       assert.deepEqual(await filesBelow(root), [NAME]);
+    });
+
+    it('gives a spare file a second name instead of copying it, and copies where that fails', async () => {
+      const bytes = ltxLike(90_000);
+      for (const errno of [undefined, 'EXDEV', 'EPERM', 'EMLINK'] as const) {
+        const fileSystem = new FaultyFileSystem(nodeFileSystem);
+        if (errno !== undefined) fileSystem.fail(errno, { label: 'file:adopt' });
+        const source = { ...(await localSource(bytes)), isSpare: true };
+        await mkdir(join(root, 'ltx', '0'), { recursive: true });
+        await writeFile(`${target}.tmp`, ltxLike(95_000));
+        const owner = { mode: 0o640, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+        await open(fileSystem, () => ({ file: owner })).write(KEY, source);
+        assert.equal(fileSystem.calls.includes('file:copy'), errno !== undefined);
+        assert.ok(fileSystem.calls.indexOf('file:sync') > fileSystem.calls.indexOf('file:adopt'));
+        await rm(join(folder, 'source'));
+        assert.ok((await readFile(target)).equals(bytes));
+        assert.equal((await stat(target)).mode & 0o7777, 0o640);
+        assert.deepEqual(await filesBelow(folder), [NAME]);
+      }
+    });
+
+    it('leaves a spare file alone when its size is wrong', async () => {
+      const source = { ...(await localSource(ltxLike(3000))), isSpare: true, size: 2999 };
+      await assert.rejects(open().write(KEY, source), /source has 3000 bytes, expected 2999/);
+      assert.deepEqual(await filesBelow(folder), ['source']);
     });
 
     it("tells of a vanished local source in the source's words", async () => {

@@ -3,6 +3,7 @@ import { formatTxid, matchFileName, type Txid } from '../../../formats/ltx/index
 import { type Clock, throwIfAborted } from '../../../lib/clock.ts';
 import { LitestreamError } from '../../../lib/errors.ts';
 import type { FileStat, FileSystem, OpenFile, Ownership } from '../../../lib/file-system.ts';
+import { fastestFor } from '../../../lib/local-file-system.ts';
 import { Mutex } from '../../../lib/mutex.ts';
 import { isMissing, osError, osErrorCode } from '../../../lib/os-error.ts';
 import type {
@@ -26,6 +27,7 @@ import { completeFile, fillFile } from './temporary-file.ts';
 const LAYOUT = layoutFor('file');
 const READ_CHUNK_SIZE = 512 * 1024;
 const PARALLEL_STATS = 32;
+const LOOK_MS = 60_000;
 /** Folders below each other in a listing of objects. */
 const FOLDER_DEPTH_MAX = 4;
 
@@ -80,7 +82,11 @@ export class FileReplicaClient implements ReplicaClient {
   readonly type = 'file';
   readonly location: string;
   readonly #root: string;
-  readonly #fs: FileSystem;
+  readonly #givenFs: FileSystem;
+  readonly #clock: Clock | undefined;
+  /** The fastest way to the folder, as it was found when {@link #look} was called last. */
+  #fs: FileSystem;
+  #lookedAt = -Infinity;
   readonly #ownership: () => ReplicaOwnership | Promise<ReplicaOwnership>;
   readonly #exactTimes: ExactTimes | undefined;
   /** Folders whose names in their parents are known to be durable. */
@@ -89,15 +95,17 @@ export class FileReplicaClient implements ReplicaClient {
   constructor(options: FileReplicaOptions) {
     this.#root = resolve(options.path);
     this.location = this.#root;
-    this.#fs = options.fileSystem;
     this.#ownership = options.ownership ?? (() => ({}));
     const { fileSystem, clock } = options;
+    this.#fs = this.#givenFs = fileSystem;
+    this.#clock = clock;
     this.#exactTimes = clock === undefined ? undefined : exactTimes(fileSystem, clock);
   }
 
   /** Creates nothing. Fails if the path, or what would be its parent, is no folder. */
   async init({ signal }: CallOptions = {}): Promise<void> {
     throwIfAborted(signal);
+    await this.#look();
     await this.#missingDirectories(this.#root, 'open');
   }
 
@@ -115,6 +123,7 @@ export class FileReplicaClient implements ReplicaClient {
     { seek, signal }: ListOptions = {},
   ): AsyncGenerator<FileInfo, void, undefined> {
     throwIfAborted(signal);
+    await this.#look();
     const directory = LAYOUT.levelPrefix(this.#root, level).slice(0, -1);
     const names = await onDisk(this.#fs.list('file:list', directory));
     // Names of fixed width: their order as text is the order of their TXIDs.
@@ -201,6 +210,7 @@ export class FileReplicaClient implements ReplicaClient {
   async write(key: FileKey, source: WriteSource, options: WriteOptions = {}): Promise<FileInfo> {
     const { signal } = options;
     throwIfAborted(signal);
+    await this.#look();
     const path = this.localPath(key);
     const createdAt = await takingTurns(path, signal, () => this.#publish(path, source, options));
     this.#exactTimes?.announce(path, createdAt);
@@ -229,6 +239,14 @@ export class FileReplicaClient implements ReplicaClient {
 
   localPath(key: FileKey): string {
     return LAYOUT.fileKey(this.#root, key);
+  }
+
+  /** Looks on what kind of disk the folder is, again and again: another one may be mounted there meanwhile. */
+  async #look(): Promise<void> {
+    const now = this.#clock?.monotonic() ?? -Infinity;
+    if (now - this.#lookedAt < LOOK_MS) return;
+    this.#lookedAt = now;
+    this.#fs = await fastestFor(this.#givenFs, this.#root);
   }
 
   /** Waits for file times that are still to be put in place, a few seconds at most. */

@@ -8,6 +8,8 @@ import { BufferedWriter } from './buffered-writer.ts';
 import { copyLarge } from './copy-large.ts';
 import { onDisk, storageError } from './errors.ts';
 
+/** Smaller sources are read and written: two calls each instead of the eleven of a copy in the kernel, which sets times and owner, too. */
+const KERNEL_COPY_MIN = 64 * 1024;
 /** Larger sources are copied piece by piece: a copy in the kernel cannot be stopped half way. */
 const KERNEL_COPY_MAX = 64 * 1024 * 1024;
 /** Of a file that is not given another one. */
@@ -24,9 +26,13 @@ export async function fillFile(
   temporary: string,
   { source, signal }: FillOptions,
 ): Promise<OpenFile> {
-  const copied = await copySmall(fileSystem, temporary, source);
-  if (copied) return onDisk(fileSystem.open('file:reopen', temporary, 'write'));
-  const from = source.path === undefined ? undefined : await openSource(fileSystem, source.path);
+  const filled =
+    (await adopt(fileSystem, temporary, source)) ||
+    (await copyInKernel(fileSystem, temporary, source));
+  if (filled) return onDisk(fileSystem.open('file:reopen', temporary, 'write'));
+  const { path, size } = source;
+  const isSmall = path === undefined || size < KERNEL_COPY_MIN;
+  const from = isSmall ? undefined : await openSource(fileSystem, path);
   try {
     return await create(fileSystem, temporary, async (file) => {
       if (from !== undefined) return copyLarge(from, file, signal);
@@ -41,13 +47,31 @@ export async function fillFile(
   }
 }
 
-/** Copies a small file in the kernel. False if it is large, or gone. */
-async function copySmall(
+/** Gives a file that nobody else needs the temporary name, too. False where that cannot be, as between two disks. */
+async function adopt(
+  fileSystem: FileSystem,
+  temporary: string,
+  { isSpare, path }: WriteSource,
+): Promise<boolean> {
+  if (path === undefined || isSpare !== true) return false;
+  try {
+    // Left by a write that was interrupted.
+    await fileSystem.remove('file:clean-up', temporary);
+    await fileSystem.link('file:adopt', path, temporary);
+    return true;
+  } catch {
+    // Whatever it was: a copy is made, or says what is wrong.
+    return false;
+  }
+}
+
+/** Copies a file of middle size in the kernel. False if it is of another, or gone. */
+async function copyInKernel(
   fileSystem: FileSystem,
   temporary: string,
   { path, size }: WriteSource,
 ): Promise<boolean> {
-  if (path === undefined || size > KERNEL_COPY_MAX) return false;
+  if (path === undefined || size < KERNEL_COPY_MIN || size > KERNEL_COPY_MAX) return false;
   try {
     await fileSystem.copy('file:copy', path, temporary);
     return true;
