@@ -59,7 +59,7 @@ export class Spool {
     if (this.#file === undefined) return bytesSource(concatBytes(this.#chunks));
     const { fileSystem, path } = this.#options;
     await Promise.resolve();
-    return fileSource(fileSystem, path, this.#size);
+    return { ...fileSource(fileSystem, path, this.#size), isSpare: true };
   }
 
   /** A reader of the temporary file, or the bytes in memory. */

@@ -49,6 +49,11 @@ export interface WriteSource {
   readonly size: number;
   /** The same bytes as a local file that does not change during the write, if there is one. */
   readonly path?: string | undefined;
+  /**
+   * The file at `path` is nobody's any more once the write is over: a second name for it does as well as a copy. Its owner removes
+   * the first name.
+   */
+  readonly isSpare?: boolean | undefined;
   stream(signal?: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
