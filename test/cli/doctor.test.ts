@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { Scene } from '../integration/scene.ts';
 import { Application } from '../support/application.ts';
-import { Daemon, OURS, runProgram } from '../support/program.ts';
+import { FakeS3 } from '../support/fake-s3/index.ts';
+import { Daemon, OURS, runBeside, runProgram } from '../support/program.ts';
 import { makeSecret } from '../support/secrets.ts';
 import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
@@ -213,3 +214,26 @@ test('a configuration file that is wrong or missing is told in the table', (t) =
   writeFileSync(path, 'dbs: [{path: /a.db}, : ]');
   assert.deepEqual(failures(doctor(path).checks), ['file']);
 });
+
+for (const [skewMs, wanted, detail] of [
+  [0, 'ok', /^\d s apart from the store's$/],
+  [-120_000, 'warning', /^1[12]\d s apart from the store's$/],
+  [3_600_000, 'warning', /^3[56]\d\d s apart from the store's$/],
+] as const) {
+  test(`a store's clock that is ${skewMs / 1000} s ahead is ${wanted}`, async (t) => {
+    const fake = await FakeS3.start(t, { clockOffsetMs: skewMs });
+    const { accessKeyId, secretAccessKey } = fake.rules.secrets;
+    const folder = tempDir(t);
+    await database(t, folder);
+    const place = `bucket: testbucket, region: us-east-1, endpoint: '${fake.endpoint}'`;
+    const keys = `access-key-id: ${accessKeyId}, secret-access-key: '${secretAccessKey}'`;
+    const config = configFor(folder, `{type: s3, path: p, ${place}, ${keys}}`);
+    const { status, stdout } = await runBeside(OURS, 'doctor', '-json', '-config', config);
+    const { checks } = JSON.parse(stdout) as { checks: readonly Check[] };
+    const clock = checks.find(({ check }) => check === 'clock');
+    assert.deepEqual([status, clock?.status], [0, wanted], stdout);
+    assert.match(clock?.detail ?? '', detail);
+    if (wanted === 'warning') assert.match(clock?.remedy ?? '', /set the clock/);
+    assert.equal(fake.objects.size, 0, 'the probe is gone');
+  });
+}

@@ -81,6 +81,8 @@ test('OPS-17 a child shorter than any poll is backed up, and its status decides 
     absent.stderr,
     'Error: cannot start exec command: exec: "no-such-command-x": executable file not found in $PATH\n',
   );
+  const empty = run('replicate', '-exec', '""', 'app.db', url);
+  assert.equal(empty.stderr, 'Error: cannot start exec command: exec: no command\n');
 });
 
 test('a signal stops replication after a final sync, with status 0', async (context) => {

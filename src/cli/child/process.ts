@@ -63,6 +63,7 @@ function startError(text: string, cause?: unknown): LitestreamError {
 
 /** The file that a program's name stands for. */
 function findProgram(name: string, searchPath: string): string {
+  if (name === '') throw startError('exec: no command');
   if (name.includes('/')) return name;
   for (const folder of searchPath.split(delimiter)) {
     const path = join(folder === '' ? '.' : folder, name);

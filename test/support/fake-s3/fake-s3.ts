@@ -93,6 +93,11 @@ export class FakeS3 {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  /** Milliseconds since the Unix epoch by the store's clock. */
+  #now(): number {
+    return Date.now() + this.rules.clockOffsetMs;
+  }
+
   /** Recorded requests by method and a pattern for the target. */
   where(method: string, target: RegExp = /^/): FakeRequest[] {
     return this.requests.filter((one) => one.method === method && target.test(one.target));
@@ -101,7 +106,7 @@ export class FakeS3 {
   /** Stores an object as another program would. */
   put(key: string, bytes: Uint8Array, headers: Record<string, string> = {}): void {
     const etag = `"${md5(bytes).toString('hex')}"`;
-    this.objects.set(key, { bytes: Buffer.from(bytes), headers, etag, modifiedAt: Date.now() });
+    this.objects.set(key, { bytes: Buffer.from(bytes), headers, etag, modifiedAt: this.#now() });
   }
 
   async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -124,7 +129,7 @@ export class FakeS3 {
       const length = headers['content-length'] ?? String(Buffer.byteLength(body));
       response.writeHead(answer.status, {
         'x-amz-request-id': String(this.requests.length),
-        date: new Date(Date.now() + this.rules.clockOffsetMs).toUTCString(),
+        date: new Date(this.#now()).toUTCString(),
         ...(answer.status !== 204 && { 'content-length': length }),
         ...headers,
       });
@@ -185,10 +190,10 @@ export class FakeS3 {
   }
 
   #check(request: FakeRequest): void {
-    const { secrets, region, clockOffsetMs } = this.rules;
+    const { secrets, region } = this.rules;
     const { headers, body } = request;
     const [, query = ''] = request.target.split(/\?(.*)/s, 2);
-    const now = Date.now() + clockOffsetMs;
+    const now = this.#now();
     const refused = whyRefused({ ...request, query }, secrets, { now, region });
     if (refused !== undefined) {
       const status = /Malformed|Mismatch$|InvalidToken/.test(refused) ? 400 : 403;
@@ -338,7 +343,7 @@ export class FakeS3 {
       key: request.key ?? '',
       headers: kept(request.headers),
       parts: new Map(),
-      initiatedAt: Date.now(),
+      initiatedAt: this.#now(),
     });
     return xml(
       `<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`,
@@ -385,7 +390,7 @@ export class FakeS3 {
     const digest = md5(Buffer.concat(parts.map((part) => md5(part)))).toString('hex');
     const etag = `"${digest}-${parts.length}"`;
     const { key, headers } = upload;
-    this.objects.set(key, { bytes, headers, etag, modifiedAt: Date.now() });
+    this.objects.set(key, { bytes, headers, etag, modifiedAt: this.#now() });
     this.uploads.delete(id);
     return xml(
       `<CompleteMultipartUploadResult><ETag>${escape(etag)}</ETag></CompleteMultipartUploadResult>`,
