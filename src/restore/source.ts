@@ -3,7 +3,13 @@ import { type Clock, sleep, throwIfAborted } from '../lib/clock.ts';
 import { errorMessage, isLitestreamError, LitestreamError } from '../lib/errors.ts';
 import type { FileSystem, OpenFile } from '../lib/file-system.ts';
 import { isMissing } from '../lib/os-error.ts';
-import type { FileInfo, ObjectInfo, ReplicaClient } from '../storage/index.ts';
+import {
+  type Download,
+  downloadOf,
+  type FileInfo,
+  type ObjectInfo,
+  type ReplicaClient,
+} from '../storage/index.ts';
 import { fileDamage } from './damage.ts';
 
 /** What reading a replica's files needs. */
@@ -118,9 +124,8 @@ class RemoteReader implements RangeReader {
   readonly #end: number;
   #position: number;
   readonly #patience: Patience;
-  #stream: AsyncIterator<Uint8Array> | undefined;
+  #download: Download | undefined;
   #request: AbortController | undefined;
-  #rest: Uint8Array = new Uint8Array(0);
 
   constructor(context: SourceContext, file: FileInfo, offset: number, size: number) {
     this.#context = context;
@@ -131,13 +136,18 @@ class RemoteReader implements RangeReader {
   }
 
   async fill(target: Uint8Array): Promise<void> {
-    let done = 0;
-    while (done < target.length) {
-      if (this.#rest.length === 0) this.#rest = await this.#next();
-      const piece = this.#rest.subarray(0, target.length - done);
-      target.set(piece, done);
-      done += piece.length;
-      this.#rest = this.#rest.subarray(piece.length);
+    for (let done = 0; done < target.length;) {
+      throwIfAborted(this.#context.signal);
+      try {
+        this.#download ??= await this.#open();
+        const count = await this.#download.fill(target.subarray(done));
+        if (count === 0) throw earlyEnd();
+        done += count;
+        this.#position += count;
+        this.#patience.progress(count);
+      } catch (error) {
+        await this.#recover(error);
+      }
     }
   }
 
@@ -146,26 +156,7 @@ class RemoteReader implements RangeReader {
     return Promise.resolve();
   }
 
-  /** The next bytes, at least one. */
-  async #next(): Promise<Uint8Array> {
-    for (;;) {
-      throwIfAborted(this.#context.signal);
-      try {
-        const step = await this.#open().next();
-        if (step.done === true) throw earlyEnd();
-        const bytes = step.value.subarray(0, this.#end - this.#position);
-        if (bytes.length === 0) continue;
-        this.#position += bytes.length;
-        this.#patience.progress(bytes.length);
-        return bytes;
-      } catch (error) {
-        await this.#recover(error);
-      }
-    }
-  }
-
-  #open(): AsyncIterator<Uint8Array> {
-    if (this.#stream !== undefined) return this.#stream;
+  async #open(): Promise<Download> {
     const { client, signal } = this.#context;
     this.#request = new AbortController();
     const options = {
@@ -173,18 +164,15 @@ class RemoteReader implements RangeReader {
       size: this.#end - this.#position,
       signal: AbortSignal.any([signal, this.#request.signal]),
     };
-    this.#stream = client.read(this.#file, options)[Symbol.asyncIterator]();
-    return this.#stream;
+    if (client.open !== undefined) return await client.open(this.#file, options);
+    return downloadOf(client.read(this.#file, options));
   }
 
   /** Ends the request without waiting for a stream that may never answer. */
   #drop(): void {
-    const stream = this.#stream;
-    this.#stream = undefined;
     this.#request?.abort();
-    stream?.return?.().catch(() => {
-      // The error belongs to a stream that was given up.
-    });
+    this.#download?.close();
+    this.#download = undefined;
   }
 
   /** Returns if the request should be repeated, else throws. */

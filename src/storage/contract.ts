@@ -43,6 +43,19 @@ export interface WriteOptions extends CallOptions {
   readonly ifAbsent?: boolean | undefined;
 }
 
+/** Bytes of a file that come straight into the caller's memory. One call at a time. */
+export interface Download {
+  /**
+   * Puts the next bytes at the front of the target, which must be left alone until then. Resolves with their number; fewer than fit
+   * do not mean the end, 0 does.
+   *
+   * @throws LitestreamError as reading the file does.
+   */
+  fill(target: Uint8Array): Promise<number>;
+  /** Ends it, wherever it is; no target is written any more. */
+  close(): void;
+}
+
 /** The bytes of a file to be written. May be asked for its stream more than once (retries). */
 export interface WriteSource {
   /** Exact number of bytes that {@link stream} yields. */
@@ -112,6 +125,12 @@ export interface ReplicaClient {
    * @throws LitestreamError `ERR_STORAGE_NOT_FOUND` if it does not exist (while reading).
    */
   read(key: ReadKey, options?: ReadOptions): AsyncIterable<Uint8Array>;
+
+  /**
+   * {@link read} for large parts of a file, at less cost and not resumed when it breaks off. Only clients have this that can do
+   * better than a stream.
+   */
+  open?(key: ReadKey, options?: ReadOptions): Promise<Download>;
 
   /**
    * Stores a file: visible under its name atomically and complete, or not at all; an existing one is replaced, or

@@ -1,5 +1,6 @@
 export type {
   CallOptions,
+  Download,
   FileInfo,
   FileKey,
   ListOptions,
@@ -26,6 +27,14 @@ export type {
 export { cleanPath, joinPath, layoutFor, type Layout, type ReplicaType } from './layouts.ts';
 export { openFileReplica, openReplica, type ReplicaClientOptions } from './registry.ts';
 export { bytesSource, fileSource } from './sources.ts';
-export { abortable, collect, concatBytes, mapOrdered, readAll, readRange } from './streams.ts';
+export {
+  abortable,
+  collect,
+  concatBytes,
+  downloadOf,
+  mapOrdered,
+  readAll,
+  readRange,
+} from './streams.ts';
 export { isUrl, parseReplicaUrl, type ParsedReplicaUrl } from './url.ts';
 export { resumableReads, type ResumableReadPorts } from './wrappers/resumable-read.ts';

@@ -1,5 +1,5 @@
 import { abortError, throwIfAborted } from '../lib/clock.ts';
-import type { ReadKey, ReadOptions, ReplicaClient } from './contract.ts';
+import type { Download, ReadKey, ReadOptions, ReplicaClient } from './contract.ts';
 
 /**
  * The promise's result, or `ERR_ABORTED` as soon as the signal fires. The work behind the promise is not stopped; what
@@ -124,4 +124,24 @@ export function readAll(
   signal?: AbortSignal,
 ): Promise<Uint8Array> {
   return collect(client.read(key, { signal }));
+}
+
+/** A stream as a download. */
+export function downloadOf(stream: AsyncIterable<Uint8Array>): Download {
+  const iterator = stream[Symbol.asyncIterator]();
+  let rest: Uint8Array = new Uint8Array(0);
+  return {
+    fill: async (target) => {
+      while (rest.length === 0) {
+        const step = await iterator.next();
+        if (step.done === true) return 0;
+        rest = step.value;
+      }
+      const part = rest.subarray(0, target.length);
+      target.set(part);
+      rest = rest.subarray(part.length);
+      return part.length;
+    },
+    close: () => abandon(iterator),
+  };
 }

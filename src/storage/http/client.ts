@@ -3,6 +3,7 @@ import { throwIfAborted } from '../../lib/clock.ts';
 import { packageVersion } from '../../lib/version.ts';
 import { PoolAgent } from './agent.ts';
 import { Connector } from './connector.ts';
+import { DirectDownloads } from './direct.ts';
 import { Exchange } from './exchange.ts';
 import { proxyFor } from './proxy.ts';
 import {
@@ -29,11 +30,13 @@ export class HttpClient {
   readonly #connector: Connector;
   /** For servers and proxies, plain and with TLS. */
   readonly #agents = new Map<string, PoolAgent>();
+  readonly #direct: DirectDownloads;
   readonly #userAgent = `litestream-ts/${packageVersion()}`;
 
   constructor(options: HttpClientOptions) {
     this.#options = options;
     this.#connector = new Connector(options);
+    this.#direct = new DirectDownloads(options.clock, this.#connector);
   }
 
   /**
@@ -46,6 +49,10 @@ export class HttpClient {
    * not trusted, no HTTP), `ERR_ABORTED`; errors of the body's source as they are.
    */
   async send(request: HttpRequest): Promise<HttpResponse> {
+    if (request.direct === true) {
+      const answer = await this.#sendDirectly(request);
+      if (answer !== undefined) return answer;
+    }
     for (let stale = 0; ; stale++) {
       throwIfAborted(request.signal);
       const exchange = this.#exchange(request);
@@ -62,8 +69,17 @@ export class HttpClient {
   /** Closes all connections. */
   close(): void {
     this.#connector.close();
+    this.#direct.close();
     for (const agent of this.#agents.values()) agent.destroy();
     this.#agents.clear();
+  }
+
+  /** Undefined if the request has to be sent through Node's HTTP. */
+  async #sendDirectly(request: HttpRequest): Promise<HttpResponse | undefined> {
+    const { environment = {}, idleTimeoutMs = IDLE_TIMEOUT_MS } = this.#options;
+    if (proxyFor(request.target, environment) !== undefined) return undefined;
+    const headers = this.#headers(request);
+    return await this.#direct.send(request, headers, request.idleTimeoutMs ?? idleTimeoutMs);
   }
 
   #exchange(request: HttpRequest): Exchange {

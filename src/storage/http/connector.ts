@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from 'node:net';
 import * as tls from 'node:tls';
 import type { Clock } from '../../lib/clock.ts';
 import { errorMessage, LitestreamError } from '../../lib/errors.ts';
@@ -29,9 +29,14 @@ export class Connector {
 
   /**
    * @param role - a proxy is reached directly, a server maybe through one.
+   * @param onread - where what is received goes. Then the server is reached directly.
    * @throws LitestreamError when there is no connection within the time limit.
    */
-  async connect(target: HttpTarget, role: 'server' | 'proxy'): Promise<Socket> {
+  async connect(
+    target: HttpTarget,
+    role: 'server' | 'proxy',
+    onread?: OnReadOpts,
+  ): Promise<Socket> {
     const opened: Socket[] = [];
     const add = (socket: Socket): void => {
       opened.push(socket);
@@ -45,8 +50,10 @@ export class Connector {
       opened.at(-1)?.destroy(late);
     });
     try {
-      const socket =
-        role === 'proxy' ? await this.#direct(target, add) : await this.#open(target, add);
+      const direct = role === 'proxy' || onread !== undefined;
+      const socket = direct
+        ? await this.#direct(target, add, onread)
+        : await this.#open(target, add);
       socket.setNoDelay(true);
       socket.setKeepAlive(true, KEEP_ALIVE_MS);
       return socket;
@@ -73,7 +80,7 @@ export class Connector {
     if (proxy === undefined) return this.#direct(target, add);
     const socket = await this.#toProxy(proxy, add);
     await openTunnel(socket, target, proxy);
-    return this.#secure(target, add, socket);
+    return this.#secure(target, add, { socket });
   }
 
   async #toProxy(proxy: Proxy, add: (socket: Socket) => void): Promise<Socket> {
@@ -84,9 +91,17 @@ export class Connector {
     }
   }
 
-  async #direct(target: HttpTarget, add: (socket: Socket) => void): Promise<Socket> {
-    if (target.protocol === 'https:') return this.#secure(target, add);
-    const socket = connectTcp({ host: target.host, port: target.port });
+  async #direct(
+    target: HttpTarget,
+    add: (socket: Socket) => void,
+    onread?: OnReadOpts,
+  ): Promise<Socket> {
+    if (target.protocol === 'https:') return this.#secure(target, add, { onread });
+    const socket = connectTcp({
+      host: target.host,
+      port: target.port,
+      ...(onread && { onread }),
+    });
     add(socket);
     await opened(socket, 'connect');
     return socket;
@@ -95,7 +110,7 @@ export class Connector {
   async #secure(
     target: HttpTarget,
     add: (socket: Socket) => void,
-    below?: Socket,
+    wire: { readonly socket?: Socket; readonly onread?: OnReadOpts | undefined },
   ): Promise<tls.TLSSocket> {
     const key = hostAndPort(target);
     const { clientCert, skipVerify } = this.#options;
@@ -104,7 +119,7 @@ export class Connector {
     const socket = tls.connect({
       host: target.host,
       port: target.port,
-      ...(below && { socket: below }),
+      ...wire,
       // A server name must not be an address; the certificate is then compared with `host`.
       servername: isIP(target.host) === 0 ? target.host : '',
       ALPNProtocols: ['http/1.1'],

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { LitestreamError } from '../../lib/errors.ts';
 import type { HttpResponse } from './types.ts';
 
-const TEXT_SIZE_MAX = 8 * 1024 * 1024;
+export const TEXT_SIZE_MAX: number = 8 * 1024 * 1024;
 /** A body that is given up is read to its end if that is no longer than this, to keep the connection. */
 const DISCARD_SIZE_MAX = 64 * 1024;
 
@@ -34,15 +34,8 @@ export class IncomingResponse implements HttpResponse {
     this.body = this.#read();
   }
 
-  async text(limitBytes: number = TEXT_SIZE_MAX): Promise<string> {
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    for await (const chunk of this.body) {
-      size += chunk.length;
-      if (size > limitBytes) throw tooLong(this.#ports.where, limitBytes);
-      chunks.push(chunk);
-    }
-    return Buffer.concat(chunks, size).toString('utf8');
+  text(limitBytes: number = TEXT_SIZE_MAX): Promise<string> {
+    return textOf(this.body, this.#ports.where, limitBytes);
   }
 
   async discard(): Promise<void> {
@@ -84,6 +77,22 @@ export class IncomingResponse implements HttpResponse {
       ports.finished();
     }
   }
+}
+
+/** A whole body as UTF-8. */
+export async function textOf(
+  body: AsyncIterable<Uint8Array>,
+  where: string,
+  limitBytes: number,
+): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.length;
+    if (size > limitBytes) throw tooLong(where, limitBytes);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, size).toString('utf8');
 }
 
 function plainHeaders(headers: IncomingHttpHeaders): Record<string, string> {

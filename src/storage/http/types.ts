@@ -26,6 +26,8 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
   /** Overrides {@link HttpClientOptions.idleTimeoutMs} for an answer that is known to take its time. */
   readonly idleTimeoutMs?: number | undefined;
+  /** For GET with a `range`: the answer is large, and {@link HttpResponse.fill} is wanted. */
+  readonly direct?: boolean | undefined;
 }
 
 export interface HttpResponse {
@@ -34,6 +36,13 @@ export interface HttpResponse {
   readonly headers: Readonly<Record<string, string>>;
   /** To be read to the end, left early, or given up with {@link discard}. Each chunk belongs to the caller. */
   readonly body: AsyncIterable<Uint8Array>;
+  /**
+   * Instead of {@link body}; only some answers to direct requests have it. Puts the next bytes in the target, which must be left
+   * alone until then; resolves with their number, 0 only at the end.
+   *
+   * @throws LitestreamError as reading the body does.
+   */
+  fill?(target: Uint8Array): Promise<number>;
   /**
    * The whole body as UTF-8.
    *

@@ -9,6 +9,7 @@ export function forwarding(
       ReplicaClient,
       | 'list'
       | 'read'
+      | 'open'
       | 'write'
       | 'delete'
       | 'deleteAll'
@@ -29,6 +30,9 @@ export function forwarding(
     delete: (keys, options) => client.delete(keys, options),
     deleteAll: (options) => client.deleteAll(options),
     close: () => client.close(),
+    ...(client.open && {
+      open: (key, options) => present(client.open?.(key, options), 'download'),
+    }),
     ...(client.levels && {
       levels: (options) => present(client.levels?.(options), 'levels'),
     }),

@@ -79,6 +79,32 @@ describe('counted operations', () => {
     assert.ok(received > 0 && received < 300_000);
   });
 
+  it('count a download into memory when it is closed, or as an error when it breaks', async () => {
+    const breaks = new LitestreamError('ERR_STORAGE', 'gone', { details: { code: 'Broken' } });
+    const fills = [() => 3, () => 4, () => Promise.reject(breaks)];
+    const { client, metrics } = setUp({
+      open: () =>
+        Promise.resolve({
+          fill: async () => (await fills.shift()?.()) ?? 0,
+          close: () => undefined,
+        }),
+    });
+    const [GET, target] = [labels('GET'), new Uint8Array(10)];
+    const whole = await client.open?.(fileKey(0, 1));
+    await whole?.fill(target);
+    await whole?.fill(target);
+    assert.equal(metrics.get(TOTAL, GET), undefined);
+    whole?.close();
+    whole?.close();
+    assert.equal(metrics.get(TOTAL, GET), 1);
+    assert.equal(metrics.get(SIZES, GET), 7);
+    const broken = await client.open?.(fileKey(0, 1));
+    await assert.rejects(async () => broken?.fill(target), breaks);
+    broken?.close();
+    assert.equal(metrics.get(TOTAL, GET), 1);
+    assert.equal(metrics.get(ERRORS, { ...GET, code: 'Broken' }), 1);
+  });
+
   it('do not count the time that the consumer takes', async () => {
     const { client, clock, metrics } = setUp();
     const info = await client.write(fileKey(0, 1), bytesSource(BYTES));

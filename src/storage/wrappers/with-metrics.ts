@@ -1,8 +1,9 @@
 import type { Clock } from '../../lib/clock.ts';
+import { present } from '../../lib/assert.ts';
 import { LitestreamError } from '../../lib/errors.ts';
 import { osErrorCode } from '../../lib/os-error.ts';
 import type { Metrics } from '../../telemetry/index.ts';
-import type { ReplicaClient } from '../contract.ts';
+import type { Download, ReplicaClient } from '../contract.ts';
 import { forwarding } from './forwarding.ts';
 
 export interface WithMetricsPorts {
@@ -102,6 +103,38 @@ class OperationMeter {
       if (!failed) this.done(operation, ms, { bytes });
     }
   }
+
+  /** As {@link stream}. */
+  async download(open: () => Promise<Download>): Promise<Download> {
+    let bytes = 0;
+    let ms = 0;
+    let ended = false;
+    const timed = async <T>(work: () => Promise<T>): Promise<T> => {
+      const start = this.now();
+      try {
+        return await work();
+      } catch (error) {
+        if (!ended) this.failed('GET', error);
+        ended = true;
+        throw error;
+      } finally {
+        ms += this.now() - start;
+      }
+    };
+    const download = await timed(open);
+    return {
+      fill: async (target) => {
+        const count = await timed(() => download.fill(target));
+        bytes += count;
+        return count;
+      },
+      close: () => {
+        download.close();
+        if (!ended) this.done('GET', ms, { bytes });
+        ended = true;
+      },
+    };
+  }
 }
 
 /**
@@ -114,6 +147,10 @@ export function withMetrics(client: ReplicaClient, ports: WithMetricsPorts): Rep
   return forwarding(client, {
     list: (level, options) => meter.stream('LIST', () => client.list(level, options)),
     read: (key, options) => meter.stream('GET', () => client.read(key, options), size),
+    ...(client.open && {
+      open: (key, options) =>
+        meter.download(() => present(client.open?.(key, options), 'download')),
+    }),
     write: (key, source, options) =>
       meter.call(
         'PUT',

@@ -1,11 +1,25 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { isLitestreamError } from '../../lib/errors.ts';
-import { bytesSource, readAll, readRange } from '../../storage/index.ts';
+import { bytesSource, type Download, readAll, readRange } from '../../storage/index.ts';
 import { fileKey, ltxLike } from '../ltx-like.ts';
 import { check, type Suite } from './contract.ts';
 
 const notFound = (error: unknown): boolean => isLitestreamError(error, 'ERR_STORAGE_NOT_FOUND');
+
+async function readDownload(download: Download): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  try {
+    for (;;) {
+      const target = new Uint8Array(100_000);
+      const count = await download.fill(target);
+      if (count === 0) return Buffer.concat(pieces);
+      pieces.push(target.subarray(0, count));
+    }
+  } finally {
+    download.close();
+  }
+}
 
 export function readingTests(suite: Suite): void {
   check(suite, 'reads back what was written, byte for byte', async ({ client }) => {
@@ -46,6 +60,10 @@ export function readingTests(suite: Suite): void {
       );
       const found = await readRange(client, key, { offset, size: length });
       assert.deepEqual(found, expected, `offset ${offset}, size ${length}`);
+      const download = await client.open?.(key, { offset, size: length });
+      if (download === undefined) continue;
+      const opened = await readDownload(download);
+      assert.equal(Buffer.compare(opened, expected), 0, `opened at ${offset}, size ${length}`);
     }
   });
 
@@ -63,6 +81,8 @@ export function readingTests(suite: Suite): void {
     await client.write(key, bytesSource(ltxLike(100)));
     await assert.rejects(readAll(client, fileKey(0, 2)), notFound, 'in a level that exists');
     await assert.rejects(readRange(client, fileKey(1, 1), { offset: 5, size: 5 }), notFound);
+    const opened = client.open?.(fileKey(1, 1), { offset: 5, size: 5 });
+    if (opened !== undefined) await assert.rejects(opened.then(readDownload), notFound);
     await client.delete([key]);
     await assert.rejects(readAll(client, key), notFound, 'after deleting');
   });

@@ -52,6 +52,8 @@ export interface S3Request {
   readonly allowed?: readonly number[] | undefined;
   /** Default 10. */
   readonly attempts?: number | undefined;
+  /** For {@link HttpResponse.fill}. */
+  readonly direct?: boolean | undefined;
   /** Wait longer between attempts: much work depends on this one. */
   readonly patient?: boolean | undefined;
 }
@@ -173,7 +175,7 @@ export class S3Api {
 
   async #send(request: S3Request): Promise<HttpResponse> {
     const { address, region, credentials, http, clock, signPayload, wire } = this.#options;
-    const { method, key, query = {}, body, signal } = request;
+    const { method, key, query = {}, body, direct, signal } = request;
     const path = key === undefined ? address.bucketPath : address.objectPath(key);
     const all = { ...this.#options.headers, ...request.headers };
     const headers = await sign(
@@ -204,6 +206,7 @@ export class S3Api {
         path: target,
         headers: { ...(body !== undefined && { 'content-type': TYPE }), ...all, ...headers },
         body: body?.content,
+        direct,
         signal,
       }),
     );

@@ -4,6 +4,7 @@ import { errorMessage, isLitestreamError, LitestreamError } from '../../../lib/e
 import { parseRfc3339 } from '../../../lib/time-text.ts';
 import type {
   CallOptions,
+  Download,
   FileInfo,
   FileKey,
   ListOptions,
@@ -17,11 +18,12 @@ import { headerTimestamp, LTX_HEADER_SIZE } from '../../header-time.ts';
 import { joinPath, layoutFor } from '../../layouts.ts';
 import type { LeaseStore } from '../../lease.ts';
 import type { S3Location } from '../../locations.ts';
-import { collect, mapOrdered, raceAbort } from '../../streams.ts';
+import { collect, downloadOf, mapOrdered, raceAbort } from '../../streams.ts';
 import type { HttpResponse } from '../../http/index.ts';
 import { ConditionalUploads } from './conditional.ts';
 import { S3LeaseStore } from './lease.ts';
 import { listObjects } from './listing.ts';
+import { firstByte, type ObjectRange, rangeOf, within } from './object-range.ts';
 import { openSession, type S3Ports, type S3Session } from './session.ts';
 
 const LAYOUT = layoutFor('s3');
@@ -92,6 +94,25 @@ export class S3ReplicaClient implements ReplicaClient {
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const session = await this.#session(options.signal);
     yield* this.#stream(session, this.objectKey(key), options);
+  }
+
+  async open(key: FileKey, options: ReadOptions = {}): Promise<Download> {
+    const session = await this.#session(options.signal);
+    const range = { key: this.objectKey(key), ...rangeOf(options) };
+    const response = await this.#get(session, range, { direct: true, signal: options.signal });
+    const fill = response.fill?.bind(response);
+    if (fill === undefined || firstByte(response) !== range.offset) {
+      return downloadOf(within(response, range));
+    }
+    let left = range.size > 0 ? range.size : Infinity;
+    return {
+      fill: async (target) => {
+        const count = await fill(target.subarray(0, left));
+        left -= count;
+        return count;
+      },
+      close: () => void response.discard(),
+    };
   }
 
   async write(
@@ -199,22 +220,29 @@ export class S3ReplicaClient implements ReplicaClient {
   }
 
   async *#stream(
-    { api, sse }: S3Session,
+    session: S3Session,
     key: string,
-    { offset = 0, size = 0, signal }: ReadOptions,
+    options: ReadOptions,
   ): AsyncGenerator<Uint8Array, void, undefined> {
+    const range = { key, ...rangeOf(options) };
+    yield* within(await this.#get(session, range, options), range);
+  }
+
+  #get(
+    { api, sse }: S3Session,
+    { key, offset, size }: ObjectRange,
+    options: CallOptions & { readonly direct?: boolean },
+  ): Promise<HttpResponse> {
     const last = size > 0 ? String(offset + size - 1) : '';
-    const response = await api.open({
+    return api.open({
       what: `get object ${key}`,
       method: 'GET',
       key,
       headers: { range: `bytes=${offset}-${last}`, ...sse.object },
       allowed: [416],
-      signal,
+      direct: options.direct,
+      signal: options.signal,
     });
-    // The range begins at or behind the end.
-    if (response.status === 416) await response.discard();
-    else yield* within(response, { key, offset, size });
   }
 
   /**
@@ -275,31 +303,4 @@ function byTxid(a: FileInfo, b: FileInfo): number {
 
 function isStorageError(error: unknown): boolean {
   return isLitestreamError(error) && /^ERR_(?:STORAGE|LTX)/.test(error.code);
-}
-
-/** The bytes that were asked for, also from a store that ignores ranges. */
-async function* within(
-  { status, headers, body }: HttpResponse,
-  { key, offset, size }: { readonly key: string; readonly offset: number; readonly size: number },
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const start = status === 206 ? /^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1] : '0';
-  const first = start === undefined ? offset : Number(start);
-  if (first > offset) {
-    throw new LitestreamError(
-      'ERR_STORAGE_TEMPORARY',
-      `s3: get object ${key}: the answer begins at byte ${first}, expected ${offset}`,
-      { retryable: true, details: { key, field: 'content-range', expected: offset, found: first } },
-    );
-  }
-  let skip = offset - first;
-  let left = size > 0 ? size : Infinity;
-  for await (const chunk of body) {
-    const from = Math.min(skip, chunk.length);
-    skip -= from;
-    const wanted = chunk.subarray(from, Math.min(chunk.length, from + left));
-    left -= wanted.length;
-    if (wanted.length > 0) yield wanted;
-    // Reading an exact answer to its end keeps the connection.
-    if (left <= 0 && status !== 206) return;
-  }
 }
