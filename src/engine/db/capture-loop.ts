@@ -181,6 +181,22 @@ export class CaptureLoop {
     activity.enter('update_metrics');
   }
 
+  /** True if a turn would find nothing to do: nobody has touched the files, and nothing waits. Two `stat` calls. */
+  isIdle(): boolean {
+    const { clock } = this.#init.ports;
+    const { live, pages } = this.#session;
+    if (this.#foundFrames || pages > 0 || this.#owed !== undefined || this.#publisher.busy)
+      return false;
+    if (live.hasSpares || !live.readerStands) return false;
+    const pending = this.#checkpointer.pending(this.#session);
+    if (this.#schedule.due(pending, clock.monotonic())) return false;
+    if (live.replacement() !== undefined) return false;
+    if (this.#known.holds(live.seenWal, clock.now())) return true;
+    // Now and then it is read all the same.
+    this.#known.note(undefined);
+    return false;
+  }
+
   /** Milliseconds until the next turn; arms the watch when the database is quiet. */
   nextWaitMs(waker: Waker): number {
     const { clock } = this.#init.ports;
@@ -380,8 +396,12 @@ export class CaptureLoop {
   async #checkpoint(signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#init.ports;
     const { options } = this.#init;
-    if (this.#views > 0) return;
     const pending = this.#checkpointer.pending(this.#session);
+    if (this.#views > 0) {
+      if (pending >= options.minCheckpointPages) this.#schedule.held(clock.monotonic());
+      this.#alarm(pending, 'wal cannot be checkpointed while a snapshot is being read');
+      return;
+    }
     if (!this.#schedule.due(pending, clock.monotonic())) return;
     this.#init.activity.checkpointing('PASSIVE');
     const outcome = await this.#meter.run('PASSIVE', () =>
@@ -395,11 +415,17 @@ export class CaptureLoop {
         meter: this.#meter,
       });
     }
-    const grown = this.#schedule.alarm(left);
+    this.#alarm(left, 'wal cannot be checkpointed, a long-running reader may hold it');
+  }
+
+  /** Says that the WAL grows, and why. */
+  #alarm(pages: number, message: string): void {
+    const grown = this.#schedule.alarm(pages);
     if (grown === undefined) return;
-    logger.log('warn', 'wal cannot be checkpointed, a long-running reader may hold it', {
+    const { logger, options } = this.#init;
+    logger.log('warn', message, {
       db: options.path,
-      pages: left,
+      pages,
       threshold: options.minCheckpointPages,
       since: new DurationValue(grown.sinceMs),
     });

@@ -88,3 +88,16 @@ test('CHK-06 a WAL that cannot shrink is spoken of at 2, 10, 50 and 250 times th
   }
   assert.deepEqual(alarms, [200, 1000, 5000, 25_000]);
 });
+
+test('CHK-06 a WAL that grows while a snapshot reads is spoken of, and checkpointed as soon as it can be', () => {
+  const schedule = new CheckpointSchedule(THRESHOLDS, 0);
+  const alarms: number[] = [];
+  for (let pending = 100; pending <= 6000; pending += 100) {
+    schedule.held(pending);
+    if (schedule.alarm(pending) !== undefined) alarms.push(pending);
+  }
+  assert.deepEqual(alarms, [200, 1000, 5000]);
+  assert.equal(schedule.due(6000, 6001), true);
+  schedule.note('complete', 0, 6001);
+  assert.equal(schedule.alarm(1_000_000), undefined);
+});

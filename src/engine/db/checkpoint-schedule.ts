@@ -68,6 +68,12 @@ export class CheckpointSchedule {
     this.#backoffMs = Math.min(BACKOFF_MS_MAX, this.#backoffMs * 2);
   }
 
+  /** Takes note of frames that wait because a snapshot of ours reads. Its end makes a try due. */
+  held(now: number): void {
+    this.#blockedSince ??= now;
+    this.#retryAt = now;
+  }
+
   /** Once at 2, 10, 50, 250 times the threshold: how long a checkpoint has been blocked. */
   alarm(pending: number): { sinceMs: number } | undefined {
     if (this.#blockedSince === undefined) return undefined;

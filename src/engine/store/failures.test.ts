@@ -1,5 +1,6 @@
 /** Rows of the failure catalogue about what happens to many databases, or at odd times. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { noopMetrics } from '../../telemetry/index.ts';
@@ -107,6 +108,38 @@ test('CMP-15 of many databases a few write snapshots at the same time, and all g
     await waitFor(async () => (await listAll(client, 9)).length > 0, { what: 'a snapshot' });
   }
   assert.ok(gauge.most >= 2 && gauge.most <= 4, `${gauge.most} at the same time`);
+});
+
+test('CHK-06 CHK-09 a snapshot whose upload never ends holds up neither checkpoints nor the end', async (t) => {
+  const path = join(tempDir(t), 'app.db');
+  let uploading = false;
+  const client = new (class extends MemoryClient {
+    override write(key: FileKey, source: WriteSource, options?: WriteOptions): Promise<FileInfo> {
+      if (key.level === 0) return super.write(key, source, options);
+      uploading = true;
+      return new Promise((_resolve, reject) => {
+        const signal = options?.signal;
+        signal?.addEventListener('abort', () => reject(signal.reason as Error));
+      });
+    }
+  })();
+  const app = new AppDatabase(t, path);
+  const options = databaseOptions(path, [client], {
+    monitorIntervalMs: 20,
+    minCheckpointPages: 20,
+  });
+  const { logger, store } = await openStore(t, [options], { snapshotIntervalMs: 50 });
+  await waitFor(() => uploading, { what: 'the upload' });
+  // The WAL starts over again and again.
+  const salts = new Set<string>();
+  const restarted = (): boolean => {
+    app.insert(10, 1000);
+    salts.add(readFileSync(`${path}-wal`).toString('hex', 16, 24));
+    return salts.size > 4;
+  };
+  await waitFor(restarted, { what: 'checkpoints' });
+  assert.deepEqual(await store.close(), []);
+  assert.deepEqual(logger.messages('warn', 'error'), []);
 });
 
 test('CMP-07 a compaction waits for the snapshot of its database', async (t) => {
