@@ -73,11 +73,18 @@ export interface StoreOptions {
   readonly l0RetentionCheckIntervalMs: number;
   readonly retentionEnabled: boolean;
   readonly verifyCompaction: boolean;
+  /**
+   * Bytes from which on a file with the whole database is not repeated on each level, where a snapshot holds the same; absent = 4 MiB.
+   */
+  readonly wholeFileBytesMin?: number | undefined;
   /** Time between checks that each level's TXIDs are contiguous; 0 or absent = none. */
   readonly validationIntervalMs?: number | undefined;
   /** False: nothing runs by itself, only explicit syncs (`-once`). */
   readonly monitors: boolean;
 }
+
+/** See {@link StoreOptions.wholeFileBytesMin}: below, every level alone can be restored, as the reference has it. */
+export const WHOLE_FILE_BYTES_MIN: number = 4 * 1024 * 1024;
 
 /** `truncate-page-n`: about 500 MB of 4 KiB pages. */
 export const TRUNCATE_PAGES_DEFAULT = 121_359;

@@ -9,7 +9,7 @@ import type { FileInfo } from '../../storage/index.ts';
 import type { LogAttributes, Logger } from '../../telemetry/index.ts';
 import type { Database } from '../db/database.ts';
 import { LineLimit } from '../line-limit.ts';
-import type { Ports, StoreOptions } from '../options.ts';
+import { WHOLE_FILE_BYTES_MIN, type Ports, type StoreOptions } from '../options.ts';
 import type { BridgeNeed, Replica } from '../replica/replica.ts';
 import { contiguityProblem, ReplicaView, SNAPSHOT_LEVEL } from './replica-view.ts';
 import { BacklogPatience } from './backlog-patience.ts';
@@ -88,6 +88,7 @@ export class ReplicaMaintenance {
       pool: init.pool,
       logger: this.#logger,
       view: this.#view,
+      wholeFileBytesMin: this.#wholeFileBytesMin,
     });
     this.#repair = new Repair({
       database,
@@ -142,7 +143,7 @@ export class ReplicaMaintenance {
     if (!this.#view.loaded) return true;
     const newest = this.#view.newest(level)?.maxTxid ?? 0n;
     if (level === SNAPSHOT_LEVEL) return this.database.txid > newest;
-    return this.#sourceEnd(level) > newest;
+    return this.#sourceEnd(level) > newest && !this.#isBaseAlone(level);
   }
 
   /** What there is to do, and for how long, as far as is known without asking the replica. */
@@ -194,7 +195,9 @@ export class ReplicaMaintenance {
         this.#noCompaction(SNAPSHOT_LEVEL);
         return;
       }
-      await this.#writeSnapshot(signal);
+      await this.#writeSnapshot(
+        async () => (await this.#snapshots.writeFirst(signal)) ?? this.#snapshots.write({}, signal),
+      );
     });
   }
 
@@ -203,14 +206,14 @@ export class ReplicaMaintenance {
     await this.database.syncReplica(this.replica, await this.database.sync(signal), signal);
     return this.#lock.run(async () => {
       await this.#view.load(signal);
-      return this.#writeSnapshot(signal);
+      return this.#writeSnapshot(() => this.#snapshots.write({}, signal));
     }, signal);
   }
 
-  async #writeSnapshot(signal: AbortSignal | undefined): Promise<FileInfo> {
+  async #writeSnapshot(write: () => Promise<FileInfo>): Promise<FileInfo> {
     this.#snapshotting = true;
     try {
-      const snapshot = await this.#snapshots.write({}, signal);
+      const snapshot = await write();
       this.#patience.reset();
       return snapshot;
     } finally {
@@ -299,6 +302,18 @@ export class ReplicaMaintenance {
     }
   }
 
+  get #wholeFileBytesMin(): number {
+    return this.#options.wholeFileBytesMin ?? WHOLE_FILE_BYTES_MIN;
+  }
+
+  /** All that an empty level could begin with is held by a snapshot. */
+  #isBaseAlone(level: number): boolean {
+    if (this.#view.newest(level) !== undefined) return false;
+    const source = this.#view.newest(level === 1 ? SNAPSHOT_LEVEL : level - 1);
+    if (source?.minTxid !== 1n || this.#sourceEnd(level) !== source.maxTxid) return false;
+    return this.#isBase(level, source);
+  }
+
   /** Where the source of a level ends, as far as is known. */
   #sourceEnd(level: number): bigint {
     if (level === 1) return this.replica.position ?? 0n;
@@ -324,6 +339,7 @@ export class ReplicaMaintenance {
         newest,
         force,
         covered,
+        isBase: (file) => this.#isBase(level, file),
         expected: expected > covered ? expected : 0n,
         anchor: level === 1 ? this.retention.anchor(newest?.maxTxid ?? 0n) : undefined,
         isUnusable: (file) => this.#isForeign(file) || this.#view.isUnusable(file),
@@ -341,6 +357,16 @@ export class ReplicaMaintenance {
     if (outcome.kind === 'compacted') await this.#afterCompaction(level, signal);
     else this.#noCompaction(level);
     return outcome;
+  }
+
+  /**
+   * True if a level need not begin with this large file because a snapshot holds it. Level 0 loses only what level 1 or that snapshot
+   * holds: for level 1 it has to be the same state.
+   */
+  #isBase(level: number, { maxTxid, size }: FileInfo): boolean {
+    if (size < this.#wholeFileBytesMin) return false;
+    if (level === 1) return maxTxid === 1n && this.#view.holdsFirst;
+    return maxTxid <= (this.#view.newest(SNAPSHOT_LEVEL)?.maxTxid ?? 0n);
   }
 
   /** Behind what this replica has acknowledged nothing is ours yet: another writer's files are neither merged nor deleted. */

@@ -1,5 +1,12 @@
-import { coverage, covers, isDamage, restorableTo, type LevelGap } from '../../compaction/index.ts';
-import { toTxid } from '../../formats/ltx/index.ts';
+import {
+  chainFrom,
+  coverage,
+  covers,
+  isDamage,
+  restorableTo,
+  type LevelGap,
+} from '../../compaction/index.ts';
+import { toTxid, type Txid } from '../../formats/ltx/index.ts';
 import { errorMessage } from '../../lib/errors.ts';
 import type { FileInfo, FileKey, ReplicaClient } from '../../storage/index.ts';
 import type { Logger } from '../../telemetry/index.ts';
@@ -79,12 +86,7 @@ export class Repair {
     const files = found.filter((file) => !this.#init.view.isUnusable(file));
     this.#init.view.replace(files);
     this.#init.onListed();
-    const listed = coverage(files.filter((file) => file.level !== SNAPSHOT_LEVEL));
-    const local = (await this.#init.database.files.list()).filter((txid) => {
-      const key = { level: 0, minTxid: txid, maxTxid: txid };
-      return txid <= position && !covers(listed, key) && !this.#init.view.isUnusable(key);
-    });
-    const again = await this.#init.replica.uploadAgain(local, signal);
+    const again = await this.#init.replica.uploadAgain(await this.#missing(files), signal);
     if (again.length > 0) {
       this.#init.logger.log('warn', 'uploaded lost files again', { files: again.length });
     }
@@ -98,6 +100,38 @@ export class Repair {
     });
     await this.#init.snapshots.write({ bridging: true }, signal);
   }
+
+  /** Local files up to the position that no level has, as far as something leads to them, or is going to. */
+  async #missing(listed: readonly FileInfo[]): Promise<Txid[]> {
+    const { database, replica, view } = this.#init;
+    const position = replica.position ?? 0n;
+    // The first file of level 0 may have become a snapshot.
+    const held = coverage(
+      listed.filter((file) => file.level !== SNAPSHOT_LEVEL || file.maxTxid === 1n),
+    );
+    const lost = (await database.files.list()).filter((txid) => {
+      const key = { level: 0, minTxid: txid, maxTxid: txid };
+      return txid <= position && !covers(held, key) && !view.isUnusable(key);
+    });
+    const reached = new Set(useful(lost, listed));
+    // A snapshot will lead to the last one, and its number has to be in level 0: another writer must find it taken.
+    return lost.filter((txid) => txid === position || reached.has(txid));
+  }
+}
+
+/**
+ * Which of these TXIDs a restore gets to, if level 0 held them: from a snapshot or from the beginning, without a gap. To one behind a
+ * gap nothing leads, and a restore to its time would end there.
+ */
+function useful(txids: readonly Txid[], files: readonly FileInfo[]): Txid[] {
+  const isSnapshot = ({ level }: FileInfo): boolean => level === SNAPSHOT_LEVEL;
+  const steps = files.filter((file) => !isSnapshot(file));
+  for (const txid of txids) {
+    steps.push({ level: 0, minTxid: txid, maxTxid: txid, size: 0, createdAt: 0 });
+  }
+  const starts = [0n, ...files.filter(isSnapshot).map(({ maxTxid }) => maxTxid)];
+  const ranges = starts.map((from) => ({ from, to: chainFrom(from, steps).reached }));
+  return txids.filter((txid) => ranges.some(({ from, to }) => from < txid && txid <= to));
 }
 
 /** Lower levels first: the output of a compaction exists before its inputs are deleted. */

@@ -137,6 +137,11 @@ export class ReplicaView {
     return snapshot > this.#covered ? snapshot : this.#covered;
   }
 
+  /** The newest snapshot is the first file of level 0. */
+  get holdsFirst(): boolean {
+    return this.newest(SNAPSHOT_LEVEL)?.maxTxid === 1n;
+  }
+
   /** Notes that listings of all levels gave an unbroken history up to here. */
   restorable(txid: bigint): void {
     this.#covered = txid;

@@ -107,8 +107,8 @@ export class RetentionRunner {
     const { client } = replica;
     const position = replica.position ?? 0n;
     const known = view.newest(1);
-    const level1 = await listLevel(client, 1, signal);
-    if (known !== undefined && !level1.some((file) => file.maxTxid === known.maxTxid)) {
+    const listed1 = await listLevel(client, 1, signal);
+    if (known !== undefined && !listed1.some((file) => file.maxTxid === known.maxTxid)) {
       const gap = { level: 1, from: known.minTxid, to: known.maxTxid };
       await this.#init.reportLoss(gap, signal);
       return;
@@ -118,11 +118,12 @@ export class RetentionRunner {
       : await this.#localFiles();
     // What lies behind our position may be another writer's: it has to be found there by the next upload.
     const level0 = listed.filter(({ maxTxid }) => maxTxid <= position);
+    const level1 = await this.#withFirst(listed1, level0[0], signal);
     const settled = this.#settled();
     const cutoffMs = ports.clock.now() - options.l0RetentionMs;
     const plan = planLevel0Retention({ level0, level1, cutoffMs, floor: this.#floor, settled });
     this.#gauges(
-      level1.length === 0 ? [0, 0, 0] : [plan.deletions.length, plan.notCompacted, plan.tooRecent],
+      listed1.length === 0 ? [0, 0, 0] : [plan.deletions.length, plan.notCompacted, plan.tooRecent],
     );
     const { deletions } = plan;
     if (options.retentionEnabled && deletions.length > 0)
@@ -139,8 +140,23 @@ export class RetentionRunner {
     };
     const removed = await this.#dropLocal();
     const count = options.retentionEnabled ? deletions.length : removed;
-    const attributes = { deleted_count: count, max_l1_txid: level1.at(-1)?.maxTxid };
+    const attributes = { deleted_count: count, max_l1_txid: listed1.at(-1)?.maxTxid };
     if (count > 0) this.#init.logger.log('info', 'l0 retention enforced', attributes);
+  }
+
+  /** Level 1 together with the snapshot that holds the first transaction, where level 1 begins behind it. */
+  async #withFirst(
+    level1: readonly FileInfo[],
+    oldest: FileInfo | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly FileInfo[]> {
+    const { database, replica } = this.#init;
+    if (level1[0]?.minTxid !== 2n) return level1;
+    const local = (await database.files.list())[0];
+    if (oldest?.minTxid !== 1n && local !== 1n) return level1;
+    const snapshots = await listLevel(replica.client, SNAPSHOT_LEVEL, signal);
+    const first = snapshots.find(({ maxTxid }) => maxTxid === 1n);
+    return first === undefined ? level1 : [first, ...level1];
   }
 
   /**

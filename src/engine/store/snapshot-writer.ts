@@ -18,6 +18,8 @@ export interface SnapshotWriterInit {
   readonly pool: EncodePool;
   readonly logger: Logger;
   readonly view: ReplicaView;
+  /** Bytes from which on the first file becomes the first snapshot. */
+  readonly wholeFileBytesMin: number;
 }
 
 /**
@@ -68,6 +70,34 @@ export class SnapshotWriter {
     } finally {
       view.release();
       await spool.discard();
+    }
+  }
+
+  /**
+   * Makes the first snapshot of a new replica from the first file of level 0, which holds the whole database, byte for byte: then no
+   * level has to repeat it, and level 0 may lose it. Undefined if that file is small, or not here any more, or there is a snapshot.
+   *
+   * Spec: failures CMP-06.
+   *
+   * @throws LitestreamError
+   */
+  async writeFirst(signal: AbortSignal | undefined): Promise<FileInfo | undefined> {
+    const { database, replica, view } = this.#init;
+    const { files } = database;
+    const first = toTxid(1n);
+    const isNew = replica.level0From === 1n || replica.knownHistory?.level0[0] === 1n;
+    const hasLevels = view.newest(1) ?? view.newest(SNAPSHOT_LEVEL);
+    if (!isNew || hasLevels !== undefined || files.isMerged(first)) return undefined;
+    try {
+      const source = await files.source(first);
+      if (source.size < this.#init.wholeFileBytesMin) return undefined;
+      // Every restore will begin with it.
+      await files.verify(first);
+      await replica.proveOwn(first, signal);
+      return this.#written(await replica.client.write(keyOf(first), source, { signal }));
+    } catch (error) {
+      if (isLitestreamError(error) && error.code.startsWith('ERR_LTX')) return undefined;
+      throw error;
     }
   }
 
