@@ -28,6 +28,9 @@ export type StartJobStore = (t: TestContext) => Promise<JobStore | undefined>;
 /** What a daemon says, once it has said it, about a store that it cannot reach. */
 const COMPLAINT = /level=(?:ERROR|WARN)[^\n]*(?:ECONNREFUSED|refused|reset|no servers|lost)/;
 
+/** Ours tells everything it can: all of it is searched for secrets. */
+const LOUD = { LOG_LEVEL: 'trace', LITESTREAM_S3_DEBUG: 'all' };
+
 class Job {
   readonly folder: string;
   readonly config: string;
@@ -71,8 +74,8 @@ levels:
   }
 
   #withEnv(program: Program): Program {
-    const { env } = this.store;
-    return env === undefined ? program : { ...program, env };
+    const loud = program.foreign === true ? {} : LOUD;
+    return { ...program, env: { ...loud, ...this.store.env } };
   }
 
   /** The newest TXID of level 0; 0 for an empty replica. */
