@@ -10,7 +10,7 @@ import { chooseInputs, endOf, groupByInterval, type LevelGap } from './chain.ts'
 import { damage, isDamage, nameInput } from './damage.ts';
 import { memoryBytes, openFileBytes, streamBytes, type ByteSource } from './input.ts';
 import { FAN_IN, InputFailure, mergeFiles, type Merged } from './merge.ts';
-import { Spool } from './spool.ts';
+import { Spool, type SpoolOptions } from './spool.ts';
 
 /** Many groups may wait at the same time. */
 const GROUP_MEMORY_BYTES = 64 * 1024;
@@ -152,7 +152,7 @@ interface Part {
 export type MergeRangeOptions = Pick<
   CompactOptions,
   'clock' | 'fanIn' | 'level' | 'logger' | 'openLocal' | 'signal' | 'temporary'
-> & { readonly client: Pick<ReplicaClient, 'read' | 'write'> };
+> & { readonly client: Pick<ReplicaClient, 'read' | 'write'> & { readonly type?: string } };
 
 /**
  * Merges these files, oldest first and without a gap, into one of `level`; fewer of them if the page size changes.
@@ -190,7 +190,8 @@ class Compaction {
         if (inputs === 0) inputs = stage.inputs;
         parts = stage.parts;
       }
-      const spool = this.#spool();
+      // A replica in a folder takes the file over, or copies it once. For others it is read again.
+      const spool = this.#spool({ isDirect: client.type === 'file' });
       try {
         const merged = await this.#merge(parts, spool);
         if (inputs === 0) inputs = merged.inputs;
@@ -215,7 +216,7 @@ class Compaction {
     let inputs = 0;
     for (let at = 0; at < parts.length; at += this.#fanIn) {
       const group = parts.slice(at, at + this.#fanIn);
-      const spool = this.#spool(GROUP_MEMORY_BYTES);
+      const spool = this.#spool({ memoryBytes: GROUP_MEMORY_BYTES });
       const part = new SpoolPart(spool);
       temporary.push(part);
       merged.push(part);
@@ -249,7 +250,7 @@ class Compaction {
     }
   }
 
-  #spool(memoryBytes?: number): Spool {
+  #spool(options: Pick<SpoolOptions, 'isDirect' | 'memoryBytes'>): Spool {
     const { level, temporary } = this.#options;
     const first = present(this.#files[0], 'first input');
     const last = present(this.#files.at(-1), 'last input');
@@ -258,7 +259,7 @@ class Compaction {
       fileSystem: temporary.fileSystem,
       path: temporary.path(`${range}.level-${level}.${this.#spools++}.tmp`),
       owner: temporary.owner,
-      memoryBytes,
+      ...options,
     });
   }
 }

@@ -1,9 +1,12 @@
+import { alignedBytes } from '../lib/direct-file.ts';
 import { LitestreamError } from '../lib/errors.ts';
 import type { FileSystem, OpenFile, Ownership } from '../lib/file-system.ts';
 import { bytesSource, concatBytes, fileSource, type WriteSource } from '../storage/index.ts';
 
 /** Up to this size a file stays in memory. */
 const MEMORY_BYTES = 1024 * 1024;
+/** Of one direct write. */
+const GATHER_BYTES = 1024 * 1024;
 
 /** Where a {@link Spool} writes what is too large for memory. */
 export interface SpoolOptions {
@@ -13,6 +16,8 @@ export interface SpoolOptions {
   readonly owner?: Ownership | undefined;
   /** 1 MiB without it; for tests. */
   readonly memoryBytes?: number | undefined;
+  /** Nobody reads the file soon: it need not go through the page cache. */
+  readonly isDirect?: boolean | undefined;
 }
 
 /**
@@ -25,6 +30,9 @@ export class Spool {
   #chunks: Uint8Array[] = [];
   #file: OpenFile | undefined;
   #size = 0;
+  /** Bytes on their way to a direct write. */
+  #gather: Uint8Array | undefined;
+  #gathered = 0;
 
   constructor(options: SpoolOptions) {
     this.#options = options;
@@ -44,13 +52,14 @@ export class Spool {
       return;
     }
     this.#file ??= await this.#spill();
-    await this.#file.write('spool:write', bytes, position);
+    await this.#put(this.#file, bytes, position);
   }
 
   /** Forgets everything: the file is written once more. */
   async restart(): Promise<void> {
     this.#chunks = [];
     this.#size = 0;
+    this.#gathered = 0;
     await this.#file?.truncate('spool:truncate', 0);
   }
 
@@ -58,7 +67,7 @@ export class Spool {
   async source(): Promise<WriteSource> {
     if (this.#file === undefined) return bytesSource(concatBytes(this.#chunks));
     const { fileSystem, path } = this.#options;
-    await Promise.resolve();
+    await this.#putGathered(this.#file);
     return { ...fileSource(fileSystem, path, this.#size), isSpare: true };
   }
 
@@ -66,12 +75,14 @@ export class Spool {
   async open(): Promise<Uint8Array | OpenFile> {
     if (this.#file === undefined) return concatBytes(this.#chunks);
     const { fileSystem, path } = this.#options;
+    await this.#putGathered(this.#file);
     return fileSystem.open('spool:read', path, 'read');
   }
 
   /** Removes the temporary file. Never throws: the next start removes what stays. */
   async discard(): Promise<void> {
     this.#chunks = [];
+    this.#gather = undefined;
     const file = this.#file;
     if (file === undefined) return;
     this.#file = undefined;
@@ -96,10 +107,33 @@ export class Spool {
     if (owner !== undefined) await file.setOwner('spool:chown', owner);
     let position = 0;
     for (const chunk of this.#chunks) {
-      await file.write('spool:write', chunk, position);
+      await this.#put(file, chunk, position);
       position += chunk.length;
     }
     this.#chunks = [];
     return file;
+  }
+
+  async #put(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
+    if (this.#options.isDirect !== true) return file.write('spool:write', bytes, position);
+    this.#gather ??= alignedBytes(GATHER_BYTES);
+    const gather = this.#gather;
+    for (let done = 0; done < bytes.length;) {
+      const piece = bytes.subarray(done, done + gather.length - this.#gathered);
+      gather.set(piece, this.#gathered);
+      this.#gathered += piece.length;
+      done += piece.length;
+      if (this.#gathered < gather.length) return;
+      await file.write('spool:write', gather, position + done - gather.length, 'direct');
+      this.#gathered = 0;
+    }
+  }
+
+  /** What is left for a write through the page cache. */
+  async #putGathered(file: OpenFile): Promise<void> {
+    const length = this.#gathered;
+    if (this.#gather === undefined || length === 0) return;
+    this.#gathered = 0;
+    await file.write('spool:write', this.#gather.subarray(0, length), this.#size - length);
   }
 }
