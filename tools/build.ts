@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { configJsonSchema } from '../src/config/index.ts';
+import { configJsonSchema } from '../src/config/json-schema.ts';
 
 const ROOT = dirname(import.meta.dirname);
 

@@ -3,7 +3,8 @@ import { linkSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { parseConfig, resolveDatabase } from '../config/index.ts';
+import { resolveDatabase } from '../config/index.ts';
+import { parseConfig } from '../config/load.ts';
 import { Store } from '../engine/index.ts';
 import { systemClock } from '../lib/clock.ts';
 import { LitestreamError } from '../lib/errors.ts';

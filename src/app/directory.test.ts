@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { parseConfig } from '../config/index.ts';
+import { parseConfig } from '../config/load.ts';
 import { resolveDatabases } from './databases.ts';
 import { compileGlob } from './glob.ts';
 

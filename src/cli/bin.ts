@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import module from 'node:module';
 import { join } from 'node:path';
+import { loadNow } from './load-now.ts';
 
 /** The oldest Node.js this runs on. Nothing newer may be used before it is checked. */
 const NEEDED: readonly [major: number, minor: number] = [24, 15];
@@ -30,5 +31,6 @@ const environment = { ...process.env };
 // `bin/litestream` has set it, for this file's sake.
 if (environment['NODE_COMPILE_CACHE'] === COMPILED) delete environment['NODE_COMPILE_CACHE'];
 else if (environment['NODE_COMPILE_CACHE'] === undefined) keepCompiledCode();
+loadNow('main');
 const { main } = await import('./main.ts');
 await main(environment);

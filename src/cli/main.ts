@@ -5,6 +5,7 @@ import { type Command, type Io, MERGED_OUTPUT, type TextSink } from './command.t
 import { EXIT_ERROR, EXIT_OK, printError } from './exit-codes.ts';
 import { FlagError, HelpRequest } from './flags.ts';
 import { guardProcess } from './guards.ts';
+import { loadNow } from './load-now.ts';
 import { commandTable, mainHelp } from './table.ts';
 import { usageError } from './command.ts';
 
@@ -54,6 +55,7 @@ async function run(args: readonly string[], io: Io): Promise<number> {
   }
   const row = commandTable.find((entry) => entry.name === name);
   if (row === undefined) return printError(usageError(`litestream ${name}: unknown command`), io);
+  loadNow(`commands/${name}`);
   const { command } = await row.load();
   return runCommand(command, rest, io);
 }

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, it } from 'node:test';
 import { tempDir } from '../../test/support/temp-dir.ts';
-import { type ConfigWarning, parseConfig, resolveDatabase, resolveReplica } from './index.ts';
+import { type ConfigWarning, resolveDatabase, resolveReplica } from './index.ts';
+import { parseConfig } from './load.ts';
 import { urlWarnings } from './replica.ts';
 
 const options = { environment: { SET: 'value', EMPTY: '' }, expandEnv: true, pid: 1 };

@@ -5,7 +5,8 @@ import { describe, it } from 'node:test';
 import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
 import { parse } from 'yaml';
 import type { Kind, Schema } from './decode.ts';
-import { configJsonSchema, parseConfig } from './index.ts';
+import { configJsonSchema } from './json-schema.ts';
+import { parseConfig } from './load.ts';
 import { fileSchema } from './keys.ts';
 
 const validate = new AjvJsonSchemaValidator().getValidator(configJsonSchema());

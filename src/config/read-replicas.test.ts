@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { errorMessage } from '../lib/errors.ts';
-import { normalizePath, parseConfig, resolveDatabase } from './index.ts';
+import { normalizePath, resolveDatabase } from './index.ts';
+import { parseConfig } from './load.ts';
 
 const options = { environment: {}, expandEnv: true, pid: 1 };
 

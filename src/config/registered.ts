@@ -1,10 +1,10 @@
 import { isLitestreamError, LitestreamError } from '../lib/errors.ts';
+import { commandLineConfig } from './build.ts';
 import { resolveDatabase, type ResolvedDatabase } from './database.ts';
 import type { ReplicaKeys } from './keys.ts';
-import { commandLineConfig, type Environment } from './load.ts';
 import { parseUrl, queryText, urlScheme } from './replica-url.ts';
 import { resolveReplica } from './replica.ts';
-import type { Config } from './types.ts';
+import type { Config, Environment } from './types.ts';
 
 const SCHEMES: ReadonlySet<string> = new Set(
   'file s3 gs gcs abs sftp webdav webdavs nats oss'.split(' '),

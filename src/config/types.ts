@@ -1,6 +1,9 @@
 import type { ReadReplicaConfig } from './read-replica-config.ts';
 import type { DatabaseKeys, ReplicaKeys, ReplicaSettingKeys } from './keys.ts';
 
+/** Variables of the environment, read once at start. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
 /** A replica's keys after inheritance, plus whether the file set the pace itself. */
 export type ReplicaConfig = ReplicaKeys;
 

@@ -6,7 +6,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
 import { parse } from 'yaml';
-import { configJsonSchema, parseConfig } from '../../src/config/index.ts';
+import { configJsonSchema } from '../../src/config/json-schema.ts';
+import { parseConfig } from '../../src/config/load.ts';
 import { OURS, runProgram } from '../support/program.ts';
 import { tempDir } from '../support/temp-dir.ts';
 
