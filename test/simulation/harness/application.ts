@@ -35,6 +35,7 @@ export class Application {
   #observer: DatabaseSync | undefined;
   #dataVersion: StatementSync | undefined;
   #seenVersion: unknown;
+  readonly #statements = new WeakMap<DatabaseSync, Map<string, StatementSync>>();
   #readers: DatabaseSync[] = [];
   #tables = 0;
   #saved: Uint8Array | undefined;
@@ -268,7 +269,7 @@ export class Application {
 
   #change(db: DatabaseSync): void {
     const { random } = this.#o;
-    const full = Number(db.prepare('PRAGMA page_count').get()?.['page_count']) > PAGES_MAX;
+    const full = Number(this.#prepare(db, 'PRAGMA page_count').get()?.['page_count']) > PAGES_MAX;
     const change = random.weighted([
       [full ? 0 : 6, 'insert'],
       [5, 'update'],
@@ -284,15 +285,15 @@ export class Application {
     ] as const);
     switch (change) {
       case 'insert':
-        db.prepare('INSERT INTO t (v, b) VALUES (?, ?)').run('x', random.bytes(size));
+        this.#prepare(db, 'INSERT INTO t (v, b) VALUES (?, ?)').run('x', random.bytes(size));
         return;
       case 'update': {
         const sql = 'UPDATE t SET b = ? WHERE id % 7 = ?';
-        db.prepare(sql).run(random.bytes(Math.min(size, 700)), random.below(7));
+        this.#prepare(db, sql).run(random.bytes(Math.min(size, 700)), random.below(7));
         return;
       }
       case 'delete':
-        db.prepare('DELETE FROM t WHERE id % 5 = ?').run(random.below(5));
+        this.#prepare(db, 'DELETE FROM t WHERE id % 5 = ?').run(random.below(5));
         return;
       case 'bulk':
         this.#fill(db, random.between(5, 40));
@@ -308,13 +309,28 @@ export class Application {
     }
   }
 
+  /** Statements are compiled once per connection. */
+  #prepare(db: DatabaseSync, sql: string): StatementSync {
+    let statements = this.#statements.get(db);
+    if (statements === undefined) {
+      statements = new Map();
+      this.#statements.set(db, statements);
+    }
+    let statement = statements.get(sql);
+    if (statement === undefined) {
+      statement = db.prepare(sql);
+      statements.set(sql, statement);
+    }
+    return statement;
+  }
+
   #fill(db: DatabaseSync, rows: number): void {
-    const insert = db.prepare('INSERT INTO t (v, b) VALUES (?, ?)');
+    const insert = this.#prepare(db, 'INSERT INTO t (v, b) VALUES (?, ?)');
     for (let row = 0; row < rows; row++) insert.run('y', this.#o.random.bytes(300));
   }
 
   #spill(db: DatabaseSync): void {
-    db.prepare('UPDATE t SET v = ?').run(String(this.#o.random.below(1e6)));
+    this.#prepare(db, 'UPDATE t SET v = ?').run(String(this.#o.random.below(1e6)));
     this.#fill(db, this.#o.random.between(3, 20));
     if (this.#o.random.chance(0.3)) db.exec('DELETE FROM t WHERE id % 3 = 0');
   }

@@ -25,8 +25,8 @@ async function runOne(
 ): Promise<CampaignOutcome> {
   const { file, kind, replicas, ops } = order;
   if (kind !== 'replicated') {
-    const options = { seed, ops, file, followed: kind === 'followed' };
-    return runMaintained(folder, options);
+    const [followed, contested] = [kind === 'followed', kind === 'contested'];
+    return runMaintained(folder, { seed, ops, file, followed, contested });
   }
   const { counts, failure, ...seen } = await run(folder, { seed, ops, replicas });
   if (failure !== undefined) throw new Error(describeFailure(file, failure));
@@ -51,6 +51,8 @@ async function runAll(order: CampaignOrder): Promise<CampaignOutcome> {
   return { counts: counts.counts, seen: seen.counts };
 }
 
+// Locks that are taken end in thousands of errors that nobody looks at; the first frames say where something is wrong.
+Error.stackTraceLimit = 4;
 // The only one who starts this thread is campaign.ts.
 const order = workerData as CampaignOrder;
 const outcome = await runAll(order);

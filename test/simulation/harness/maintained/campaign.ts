@@ -35,7 +35,7 @@ export async function runMaintained(
 
 /** The one line that repeats a failing run, and what led to it. */
 function describe(world: World, { file, ops, seed }: MaintainedOptions, error: unknown): string {
-  const path = file ?? 'test/simulation/maintained.test.ts';
+  const path = file ?? 'test/simulation/campaigns/maintained-1.test.ts';
   const command = `SEED=${seed} RUNS=1 OPS=${ops} node --test ${path}`;
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   const steps = world.steps.slice(-40).join(' | ');

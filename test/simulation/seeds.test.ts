@@ -1,17 +1,7 @@
-/**
- * Random operations of an application, a daemon with compaction, snapshots and retention, restores, checked after each
- * step: invariants E1, E5, E9, E10, E11, E12, E13, E14 of the engine, I1, I5, I6, I7 of restore.
- *
- * `SEED`, `RUNS` and `OPS` (steps per run) repeat a run; `LITESTREAM_TEST_SEED` is a soak's.
- */
+/** Seeds with upkeep that are tests by themselves: what they are about is rare in the plans. */
 import { test, type TestContext } from 'node:test';
-import { campaign } from './harness/campaign.ts';
 import { runMaintained } from './harness/maintained/campaign.ts';
 import { simulationFolder } from './harness/run.ts';
-
-test('whatever happens, a replica under upkeep restores what was committed, and stays small', async () => {
-  await campaign('maintained');
-});
 
 /** Runs in which another database is given the same destinations. */
 async function contested(t: TestContext, seeds: readonly number[]): Promise<void> {

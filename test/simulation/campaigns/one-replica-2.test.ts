@@ -1,0 +1,3 @@
+import { campaign } from '../harness/campaign.ts';
+
+campaign('one-replica-2');

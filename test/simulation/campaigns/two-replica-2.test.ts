@@ -1,0 +1,3 @@
+import { campaign } from '../harness/campaign.ts';
+
+campaign('two-replica-2');
