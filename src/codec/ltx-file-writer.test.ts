@@ -208,7 +208,7 @@ describe('LtxFileWriter', () => {
   });
 
   // More pages than a JavaScript Map holds entries.
-  test(`CMP-07 writes ${MANY_PAGES} pages in bounded memory`, async () => {
+  test(`CMP-07 NODE-06 writes ${MANY_PAGES} pages in bounded memory`, async () => {
     let size = 0;
     const lock = lockPgno(512);
     const header = headerOf({ commit: MANY_PAGES + 1, minTxid: toTxid(1) });

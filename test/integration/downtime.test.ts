@@ -239,7 +239,7 @@ function endedComplete(scene: Scene): boolean {
   return frames === moved && walEnd === 32 + Number(frames) * (24 + bytes);
 }
 
-test('twenty starts while the application runs write the whole database only behind a complete checkpoint', async (t) => {
+test('NODE-03 twenty starts while the application runs write the whole database only behind a complete checkpoint', async (t) => {
   const scene = new Scene(t, {
     top: ['logging: { level: debug }'],
     database: ['min-checkpoint-page-count: 20'],
@@ -266,7 +266,7 @@ test('twenty starts while the application runs write the whole database only beh
   scene.assertUnbroken();
 });
 
-test('twenty starts while the application is stopped write the whole database once at most', async (t) => {
+test('NODE-03 twenty starts while the application is stopped write the whole database once at most', async (t) => {
   const scene = new Scene(t, { database: ['min-checkpoint-page-count: 20'] });
   const before = await scene.application({ rows: 500 });
   for (let round = 0; round < 20; round += 1) {

@@ -209,6 +209,34 @@ test('CAP-10 E4 frames without a commit, with a wrong checksum or other salts do
   assert.deepEqual(capture.capture(fresh, false), { kind: 'end', frames: 1 }, 'other salts');
 });
 
+test('CAP-10 E4 a WAL that is cut anywhere in its last frames gives whole transactions', (t) => {
+  const frames: Frame[] = [
+    [1, 1, 10],
+    [2, 2, 20],
+    [1, 0, 11],
+    [2, 0, 21],
+    [3, 3, 30],
+  ];
+  const pageSize = 512;
+  const { capture: whole, path, wal } = handMade(t, pageSize);
+  const bytes = walBytes(frames, pageSize, SALTS);
+  for (let end = walSize(2, pageSize) - 20; end <= bytes.length; end++) {
+    writeFileSync(path, bytes.subarray(0, end));
+    const capture = new WalCapture(wal, pageSize);
+    const batch = new PageBatch(pageSize);
+    capture.capture(batch, false);
+    const wanted =
+      end < walSize(2, pageSize)
+        ? { 1: 10 }
+        : end < bytes.length
+          ? { 1: 10, 2: 20 }
+          : { 1: 11, 2: 21, 3: 30 };
+    assert.deepEqual(content(batch, capture), wanted, `cut at byte ${end}`);
+    assert.equal(capture.commit, Object.keys(wanted).length);
+  }
+  assert.equal(whole.position, undefined);
+});
+
 test('CAP-10 E4 an open transaction that is rolled back and overwritten leaves no trace', (t) => {
   const { capture, write } = handMade(t);
   const batch = new PageBatch(PAGE);
