@@ -10,7 +10,29 @@ import { lockPgno } from '../lib/page.ts';
 /** A page of 64 KiB in an LZ4 frame of many small blocks stays below. */
 const FRAME_SIZE_MAX = 1 << 20;
 
+/** Three numbers of up to 8 bytes. */
+const ENTRY_BYTES_MAX = 24;
+
 const FIELDS = ['pgno', 'offset', 'size'] as const;
+
+/** A place in some bytes. */
+interface Scan {
+  readonly bytes: Uint8Array;
+  at: number;
+}
+
+/** The number at the place, which then is behind it; NaN if it has more than 7 bytes. */
+function takeNumber(scan: Scan): number {
+  const { bytes } = scan;
+  let value = 0;
+  for (let scale = 1; scale < 0x80 ** 7; scale *= 0x80) {
+    const byte = bytes[scan.at] ?? 0;
+    scan.at += 1;
+    if (byte < 0x80) return value + byte * scale;
+    value += (byte & 0x7f) * scale;
+  }
+  return NaN;
+}
 
 /** Receives the frames of a file in order. */
 export type FrameSink = (pgno: number, offset: number, size: number) => void;
@@ -48,6 +70,41 @@ export class IndexReader {
 
   /** @throws LitestreamError `ERR_LTX_CORRUPTED` */
   push(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length;) {
+      at = this.#takeEntries(bytes, at);
+      const end = Math.min(at + ENTRY_BYTES_MAX, bytes.length);
+      this.#takeBytes(bytes.subarray(at, end));
+      at = end;
+    }
+  }
+
+  /**
+   * Whole entries with nothing wrong with them, as long as there are any: nearly all. Everything else is left to
+   * {@link #takeBytes}, which knows what to say. Returns where that has to begin.
+   */
+  #takeEntries(bytes: Uint8Array, from: number): number {
+    if (this.#field !== 0 || this.#scale !== 1 || this.#ended) return from;
+    const { commit } = this.#header;
+    const last = bytes.length - ENTRY_BYTES_MAX;
+    const scan: Scan = { bytes, at: from };
+    let start = from;
+    for (; start <= last; start = scan.at) {
+      const pgno = takeNumber(scan);
+      const offset = takeNumber(scan);
+      const size = takeNumber(scan);
+      const next = this.#next();
+      const sound = this.#complete ? pgno === next : pgno >= next && pgno !== this.#lock;
+      if (!sound || pgno > commit || offset !== this.#offset) break;
+      if (size <= PAGE_HEADER_SIZE || size > FRAME_SIZE_MAX) break;
+      this.#sink(pgno, offset, size);
+      this.#offset = offset + size;
+      this.#last = pgno;
+    }
+    this.#at += start - from;
+    return start;
+  }
+
+  #takeBytes(bytes: Uint8Array): void {
     for (const byte of bytes) {
       this.#at += 1;
       this.#value += (byte & 0x7f) * this.#scale;
