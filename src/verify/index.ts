@@ -11,9 +11,5 @@ export type {
 } from './report.ts';
 export { liveSource, type LiveSourceOptions } from './live-source.ts';
 export type { SourcePages, VerifySource } from './source.ts';
-export {
-  verifyReplica,
-  type VerifyDepth,
-  type VerifyOptions,
-  type VerifyProgress,
-} from './verify.ts';
+export { verifyReplica } from './on-need.ts';
+export type { VerifyDepth, VerifyOptions, VerifyProgress } from './verify.ts';
