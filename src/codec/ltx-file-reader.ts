@@ -16,6 +16,7 @@ import {
 import { Crc64, newDecodeJob, type DecodeJob, type Kernel, type Parser } from '../kernels/index.ts';
 import { assert, present } from '../lib/assert.ts';
 import { type LitestreamError, wrapError } from '../lib/errors.ts';
+import { lockPgno } from '../lib/page.ts';
 import {
   frameDamage,
   incompleteDamage,
@@ -256,11 +257,8 @@ export class LtxFileReader {
     job.capacity = oneByOne ? 1 : (runFrames ?? Math.floor(pageBytes / pageSize));
     this.#kernel.decodeFrames(job);
     this.#count = job.frames;
-    for (let index = 0; index < job.frames; index++) {
-      this.#accept(header, this.pgnoAt(index), offset + (this.#meta(index, 1) ?? 0));
-      this.#frames.push(this.pgnoAt(index), this.frameSizeAt(index));
-      if (this.#rolling !== undefined) this.#roll(index, pageSize);
-    }
+    this.#acceptRun(header, offset);
+    this.#frames.pushRun(this.#kernel.words, job.meta / 4, job.frames);
     this.#window.advance(job.consumed);
     if (job.status === 'end') this.#startTail(header);
     if (job.frames > 0) return 'pages';
@@ -271,6 +269,22 @@ export class LtxFileReader {
     return 'input';
   }
 
+  /** Checks the page numbers of a run. What is as usual takes no call. */
+  #acceptRun(header: LtxHeader, offset: number): void {
+    const { words } = this.#kernel;
+    const { commit, pageSize } = header;
+    const meta = this.#job.meta / 4;
+    const lock = lockPgno(pageSize);
+    const furthest = isSnapshot(header) ? 1 : commit;
+    for (let index = 0; index < this.#count; index++) {
+      const pgno = (words[meta + index * 4] ?? 0) >>> 0;
+      const step = pgno - this.#last;
+      if (step > 0 && step <= furthest && pgno <= commit && pgno !== lock) this.#last = pgno;
+      else this.#accept(header, pgno, offset + (this.#meta(index, 1) ?? 0), index);
+      if (this.#rolling !== undefined) this.#roll(index, pageSize);
+    }
+  }
+
   #roll(index: number, pageSize: number): void {
     const at = this.pageAt(index);
     const page = this.#kernel.bytes.subarray(at, at + pageSize);
@@ -279,19 +293,15 @@ export class LtxFileReader {
   }
 
   /** Checks a page number against the ones before it. */
-  #accept(header: LtxHeader, pgno: number, offset: number): void {
-    const error = pageNumberDamage(header, {
-      last: this.#last,
-      pgno,
-      offset,
-      prefix: this.#prefix(),
-    });
+  #accept(header: LtxHeader, pgno: number, offset: number, inRun = 0): void {
+    const prefix = this.#prefix(inRun);
+    const error = pageNumberDamage(header, { last: this.#last, pgno, offset, prefix });
     if (error !== undefined) throw error;
     this.#last = pgno;
   }
 
-  #prefix(): string {
-    return `decode page ${this.#frames.length}: `;
+  #prefix(inRun = 0): string {
+    return `decode page ${this.#frames.length + inRun}: `;
   }
 
   #startLegacy(header: LtxHeader): 'input' | 'pages' | 'end' {

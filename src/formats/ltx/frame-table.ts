@@ -25,6 +25,25 @@ class U32List {
     this.length++;
   }
 
+  /** Every `stride`-th word from `at` on. */
+  pushRun(words: Int32Array, at: number, count: number, stride: number): void {
+    let from = at;
+    for (let left = count; left > 0;) {
+      const inChunk = this.length & (CHUNK - 1);
+      // Makes room as for a single value.
+      this.push(words[from]!);
+      from += stride;
+      left--;
+      const chunk = present(this.#chunks[(this.length - 1) >>> CHUNK_BITS], 'chunk of a list');
+      const more = Math.min(left, chunk.length - inChunk - 1);
+      for (let index = 1; index <= more; index++, from += stride) {
+        chunk[inChunk + index] = words[from]!;
+      }
+      this.length += more;
+      left -= more;
+    }
+  }
+
   /** The first chunk starts small, because most files hold few pages. */
   #enlargeFirst(chunk: Uint32Array): Uint32Array {
     const larger = new Uint32Array(chunk.length * 4);
@@ -50,6 +69,12 @@ export class FrameTable implements FrameList {
   push(pgno: number, size: number): void {
     this.#pgnos.push(pgno);
     this.#sizes.push(size);
+  }
+
+  /** Frames as `Kernel.decodeFrames` lists them: groups of four words, the first is the page number, the third the size. */
+  pushRun(words: Int32Array, at: number, count: number): void {
+    this.#pgnos.pushRun(words, at, count, 4);
+    this.#sizes.pushRun(words, at + 2, count, 4);
   }
 
   pgnoAt(position: number): number {
