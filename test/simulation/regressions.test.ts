@@ -125,34 +125,20 @@ test('a history that could not be heard at two starts is not continued by anothe
   }
 });
 
-// The next one: local files are discarded when a longer history is taken over, and a replica that still needs one of them fails at
-// every upload. A `Database` alone has nothing to put in their place; in a store the upkeep sets a bridge, which writes a snapshot
-// (maintenance.test.ts: 'a replica that needs files which are gone gets a snapshot and goes on behind it').
-test(
-  'one replica that is ahead after the local state got lost does not stop the others',
-  {
-    todo: 'a Database without a store fails for ever where files that another replica needs were discarded',
-  },
-  async (t) => {
-    for (const seed of [1000, 1001, 1002, 1004]) {
-      await passes(t, { seed, ops: 300, replicas: 2, blindStarts: true });
-    }
-  },
-);
+// Local files are discarded when a longer history is taken over; a replica that still needs one of them gets a snapshot instead.
+test('one replica that is ahead after the local state got lost does not stop the others', async (t) => {
+  for (const seed of [1000, 1001, 1002, 1004]) {
+    await passes(t, { seed, ops: 300, replicas: 2, blindStarts: true, bridged: true });
+  }
+});
 
-// A file of another page size cannot be merged with those before it, and a plan without a snapshot begins at TXID 1. A `Database`
-// alone writes no snapshots; in a store the upkeep writes one directly behind that file (`Replica.breakHistory` and its bridge).
-test(
-  'a change of the page size leaves every state restorable',
-  {
-    todo: 'without a store no snapshot follows a changed page size, and a restore starts at TXID 1',
-  },
-  async (t) => {
-    for (const seed of [1013, 1021, 1031, 1047]) {
-      await passes(t, { seed, ops: 300, replicas: 1, pageSizeChanges: true });
-    }
-  },
-);
+// A file of another page size cannot be merged with those before it, and a plan without a snapshot begins at TXID 1: a snapshot is
+// written directly behind that file.
+test('a change of the page size leaves every state restorable', async (t) => {
+  for (const seed of [1013, 1021, 1031, 1047]) {
+    await passes(t, { seed, ops: 300, replicas: 1, pageSizeChanges: true, bridged: true });
+  }
+});
 
 // The WAL holds nothing but an open transaction when the daemon comes up and finds its position at the start of it. What is committed,
 // checkpointed and followed by a new generation between two looks at the header must be noticed.

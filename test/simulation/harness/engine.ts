@@ -1,7 +1,13 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { Database, type DatabaseOptions, type Ports } from '../../../src/engine/index.ts';
+import {
+  Database,
+  type DatabaseOptions,
+  type Ports,
+  type StoreOptions,
+} from '../../../src/engine/index.ts';
+import { Upkeep } from '../../../src/engine/store/upkeep.ts';
 import { NO_TXID, type Txid } from '../../../src/formats/ltx/index.ts';
 import { CheckpointWorker, type CheckpointResult } from '../../../src/sqlite/index.ts';
 import type { LogAttributes, Logger, LogLevel } from '../../../src/telemetry/index.ts';
@@ -97,10 +103,26 @@ export interface EngineOptions {
   readonly interference: Interference;
   readonly tally: Tally;
   readonly replicas: number;
+  readonly bridged: boolean;
   readonly settings: Omit<DatabaseOptions, 'path' | 'metaPath' | 'replicas'> & {
     readonly autoRecover: boolean;
   };
 }
+
+/** Nothing is done by itself; the upkeep of a replica only bridges what it cannot have. */
+const STORE: StoreOptions = {
+  databases: [],
+  shutdownSyncTimeoutMs: 0,
+  shutdownSyncIntervalMs: 0,
+  levels: [],
+  snapshotIntervalMs: 0,
+  snapshotRetentionMs: 0,
+  l0RetentionMs: 0,
+  l0RetentionCheckIntervalMs: 0,
+  retentionEnabled: false,
+  verifyCompaction: false,
+  monitors: false,
+};
 
 /** One daemon after the other on the same database, metadata folder and replicas. */
 export class Engine {
@@ -112,6 +134,7 @@ export class Engine {
   readonly #o: EngineOptions;
   readonly #descriptors: number[] = [];
   #database: Database | undefined;
+  #upkeep: Upkeep | undefined;
   starts = 0;
 
   constructor(options: EngineOptions) {
@@ -170,6 +193,10 @@ export class Engine {
       worker: new InlineCheckpointWorker(clock),
       logger: this.journal,
     });
+    if (this.#o.bridged) {
+      this.#upkeep = new Upkeep(STORE, ports, this.journal);
+      this.#upkeep.add(this.#database);
+    }
     this.journal.log('info', `--- start ${this.starts}`);
   }
 
@@ -221,7 +248,13 @@ export class Engine {
     this.#o.tally.add(dead ? 'crash' : 'stop');
     if (dead) this.fileSystem.crash();
     interference.reset();
+    const upkeep = this.#upkeep;
     this.#database = undefined;
+    this.#upkeep = undefined;
+    if (upkeep !== undefined) {
+      await this.#o.clock.drive(upkeep.remove(database));
+      await this.#o.clock.drive(upkeep.close());
+    }
     const failure = await this.#o.clock.drive(
       database.release().then(
         () => undefined,

@@ -25,6 +25,8 @@ export interface SimulationOptions {
   readonly blindStarts?: boolean | undefined;
   /** The page size may change while the daemon is down. Default false. */
   readonly pageSizeChanges?: boolean | undefined;
+  /** A snapshot is written where files are missing or cannot follow, as a store has it done. Default false. */
+  readonly bridged?: boolean | undefined;
 }
 
 /** Rounds after the last fault in which everything must be replicated. */
@@ -86,6 +88,7 @@ export class Simulation {
       interference: this.interference,
       tally: this.tally,
       replicas: replicas ?? random.pick([1, 2, 2]),
+      bridged: options.bridged === true,
       settings: {
         monitorIntervalMs: 0,
         monitorIntervalExplicit: false,
