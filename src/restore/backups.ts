@@ -174,7 +174,10 @@ export async function chooseBackup(
 ): Promise<Backup> {
   const { txid, timestampMs } = target;
   const catalog = catalogFor(client, target, options);
-  const legacy = txid === undefined ? await catalog.legacy() : undefined;
+  // Both are needed, mostly. Whoever asks for the levels is told of their failure.
+  const listed = txid === undefined ? catalog.legacy() : Promise.resolve(undefined);
+  await Promise.allSettled([listed, catalog.levels()]);
+  const legacy = await listed;
   if (legacy?.bounds !== undefined) {
     if (timestampMs !== undefined) {
       const chosen = await chooseByTime(catalog, legacy, { timestampMs });
