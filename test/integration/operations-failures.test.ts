@@ -12,7 +12,7 @@ import { tempDir } from '../support/temp-dir.ts';
 import { waitFor } from '../support/wait.ts';
 import { Scene, SLOW } from './scene.ts';
 
-test('OPS-16 a database that is locked for long at the start is replicated afterwards', async (t) => {
+test('CAP-18 OPS-16 a database that is locked for long at the start is replicated afterwards', async (t) => {
   const scene = new Scene(t, { top: ['levels: [{ interval: 1s }]'] });
   const owner = new DatabaseSync(scene.database);
   t.after(() => {
@@ -24,6 +24,7 @@ test('OPS-16 a database that is locked for long at the start is replicated after
   await waitFor(() => /level=ERROR.*database is locked/.test(daemon.log), {
     what: 'an ERROR line',
   });
+  assert.match(daemon.log, /hint="another connection holds a lock \(locking_mode=EXCLUSIVE,/);
   assert.equal(scene.restore(), undefined);
   daemon.assertRunning();
   owner.close();
@@ -143,6 +144,11 @@ test('NODE-02 replication has a process, and an SQLite library, of its own', asy
   const daemon = scene.start();
   await scene.converged();
   assert.notEqual(daemon.pid, process.pid);
+  if (process.platform === 'linux') {
+    const loaded = readFileSync(`/proc/${daemon.pid}/maps`, 'utf8');
+    // The one SQLite is part of Node.js: neither an addon nor a library of the system is there.
+    assert.doesNotMatch(loaded, /sqlite|\.node$/im);
+  }
   app.exec("BEGIN IMMEDIATE; INSERT INTO t (v) VALUES ('mine')");
   await daemon.stop();
   const other = `const { DatabaseSync } = require('node:sqlite');
