@@ -8,6 +8,15 @@ const MEMORY_BYTES = 1024 * 1024;
 /** Of one direct write. */
 const GATHER_BYTES = 1024 * 1024;
 
+/** Kept for the next spool: most follow each other, and a new one for each was work for the garbage collector. */
+let idleGather: Uint8Array | undefined;
+
+function takeGather(): Uint8Array {
+  const gather = idleGather ?? alignedBytes(GATHER_BYTES);
+  idleGather = undefined;
+  return gather;
+}
+
 /** Where a {@link Spool} writes what is too large for memory. */
 export interface SpoolOptions {
   readonly fileSystem: FileSystem;
@@ -82,6 +91,7 @@ export class Spool {
   /** Removes the temporary file. Never throws: the next start removes what stays. */
   async discard(): Promise<void> {
     this.#chunks = [];
+    const gather = this.#gather;
     this.#gather = undefined;
     const file = this.#file;
     if (file === undefined) return;
@@ -89,6 +99,8 @@ export class Spool {
     const { fileSystem, path } = this.#options;
     try {
       await file.close();
+      // Nobody writes from it any more.
+      idleGather = gather ?? idleGather;
     } catch {
       // What was not written does not matter any more.
     }
@@ -116,7 +128,7 @@ export class Spool {
 
   async #put(file: OpenFile, bytes: Uint8Array, position: number): Promise<void> {
     if (this.#options.isDirect !== true) return file.write('spool:write', bytes, position);
-    this.#gather ??= alignedBytes(GATHER_BYTES);
+    this.#gather ??= takeGather();
     const gather = this.#gather;
     for (let done = 0; done < bytes.length;) {
       const piece = bytes.subarray(done, done + gather.length - this.#gathered);
@@ -129,11 +141,12 @@ export class Spool {
     }
   }
 
-  /** What is left for a write through the page cache. */
+  /** What is left; of that only the end goes through the page cache. */
   async #putGathered(file: OpenFile): Promise<void> {
     const length = this.#gathered;
     if (this.#gather === undefined || length === 0) return;
     this.#gathered = 0;
-    await file.write('spool:write', this.#gather.subarray(0, length), this.#size - length);
+    const rest = this.#gather.subarray(0, length);
+    await file.write('spool:write', rest, this.#size - length, 'direct');
   }
 }
