@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { step } from './operations.ts';
@@ -42,12 +42,22 @@ export function describeFailure(file: string, failure: Failure): string {
   return `${command}\n${text}\nsteps (TXID/state): ${steps.join(' | ')}\n${journal.join('\n')}`;
 }
 
-/** A folder in memory if the machine has one. */
+const MEMORY = '/dev/shm';
+/** What several simulations at the same time may need together; containers often have 64 MB in all. */
+const ROOM_BYTES = 128 << 20;
+
+function hasRoom(folder: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize >= ROOM_BYTES;
+  } catch {
+    return false;
+  }
+}
+
+/** A folder in memory if the machine has one with enough room. */
 export function simulationFolder(): { path: string; remove: () => void } {
-  const memory = statSync('/dev/shm', { throwIfNoEntry: false });
-  const path = mkdtempSync(
-    join(memory?.isDirectory() === true ? '/dev/shm' : tmpdir(), 'litestream-simulation-'),
-  );
+  const path = mkdtempSync(join(hasRoom(MEMORY) ? MEMORY : tmpdir(), 'litestream-simulation-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 
