@@ -75,6 +75,18 @@ export class Database {
   readonly #reconciliation: Reconciliation;
   readonly #meter: PassMetrics;
   readonly #turns: TurnTimes;
+  /** True if a turn would have found nothing to do. Never throws: what is wrong is found by the turn itself. */
+  readonly #passIdle = (): boolean => {
+    const ended = this.#turns.begin();
+    try {
+      if (this.#executor.held || this.#capture?.isIdle() !== true) return false;
+    } catch {
+      return false;
+    }
+    this.#meter.idle();
+    ended();
+    return true;
+  };
   #epoch = 0;
   #saidMissing = false;
   #cleaned = false;
@@ -217,7 +229,7 @@ export class Database {
       try {
         await this.#executor.run(() => this.#pass(false), signal);
         this.#failures.succeeded();
-        await this.#waker.wait(this.#capture?.nextWaitMs(this.#waker) ?? this.#missingPollMs());
+        await this.#wait();
       } catch (error) {
         if (isAborted(signal)) return;
         await this.#backOff(error, signal);
@@ -244,6 +256,13 @@ export class Database {
 
   #missingPollMs(): number {
     return Math.min(this.options.monitorIntervalMs, MISSING_POLL_MS_MAX);
+  }
+
+  /** Until the next turn is due. One that would have nothing to do is only counted: most databases are idle most of the time. */
+  async #wait(): Promise<void> {
+    const ms = this.#capture?.nextWaitMs(this.#waker) ?? this.#missingPollMs();
+    const isQuiet = this.#capture !== undefined && ms >= this.options.monitorIntervalMs;
+    await this.#waker.wait(ms, isQuiet ? this.#passIdle : undefined);
   }
 
   /** One turn, and when it began. Runs under the executor. */

@@ -62,6 +62,11 @@ export class PassMetrics {
     }
   }
 
+  /** Counts a pass that had nothing to do. */
+  idle(): void {
+    if (this.#metrics !== noopMetrics) this.#metrics.add('litestream_sync_count', this.#labels, 1);
+  }
+
   #succeeded({ txid, walSize, databaseSize }: PassFacts): void {
     const metrics = this.#metrics;
     metrics.set('litestream_txid', this.#labels, Number(txid));

@@ -1,5 +1,6 @@
 import { watch, type FSWatcher } from 'node:fs';
 import type { Clock } from '../../lib/clock.ts';
+import { idleWatch } from './idle-watch.ts';
 
 /**
  * Ends the wait between two passes: a timer, a call of {@link wake}, or, while the database is quiet, the first write to its WAL.
@@ -30,7 +31,10 @@ export class Waker {
         this.disarm();
         this.wake();
       });
-      watcher.on('error', () => this.disarm());
+      watcher.on('error', () => {
+        this.disarm();
+        this.wake();
+      });
       this.#watcher = watcher;
     } catch {
       // Out of watches, or a file system without them: the poll is the safety net.
@@ -48,21 +52,36 @@ export class Waker {
     this.#resolve?.();
   }
 
-  /** Waits for `ms` milliseconds at most. */
-  wait(ms: number): Promise<void> {
+  /**
+   * Waits for `ms` milliseconds at most; longer, if `isIdle` says each time that nothing has to be done. It must not throw.
+   */
+  wait(ms: number, isIdle?: () => boolean): Promise<void> {
     return new Promise((resolve) => {
       if (this.#woken) {
         this.#woken = false;
         resolve();
         return;
       }
-      const timer = this.#clock.timer(ms, () => this.#resolve?.());
+      const end = (): void => this.#resolve?.();
+      const cancel = isIdle === undefined ? this.#timer(ms, end) : this.#watch(ms, isIdle, end);
       this.#resolve = () => {
-        timer.cancel();
+        cancel();
         this.#woken = false;
         this.#resolve = undefined;
         resolve();
       };
     });
+  }
+
+  #timer(ms: number, end: () => void): () => void {
+    const timer = this.#clock.timer(ms, end);
+    return () => timer.cancel();
+  }
+
+  #watch(intervalMs: number, isIdle: () => boolean, wake: () => void): () => void {
+    const watch = idleWatch(this.#clock);
+    const idler = { due: this.#clock.monotonic() + intervalMs, intervalMs, isIdle, wake };
+    watch.add(idler);
+    return () => watch.remove(idler);
   }
 }

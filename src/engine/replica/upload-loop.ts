@@ -12,6 +12,9 @@ export interface UploadWork {
   readonly signal: AbortSignal;
 }
 
+/** A replica that has everything notes that all is well at least this far apart. */
+const IDLE_MS_MIN = 5000;
+
 /** When a replica uploads: as soon as there is something, not more often than the user allows, later and later after failures. */
 export class UploadLoop {
   readonly #options: ReplicaOptions;
@@ -86,7 +89,7 @@ export class UploadLoop {
   #waitForWork({ isBehind, signal }: UploadWork): Promise<void> {
     return new Promise((resolve) => {
       const timer: TimerHandle = this.#clock.timer(
-        Math.max(1000, this.#options.syncIntervalMs),
+        Math.max(IDLE_MS_MIN, this.#options.syncIntervalMs),
         () => {
           done();
         },

@@ -21,6 +21,9 @@ const ALERT_REPEAT_MS = 30_000;
 const TICK_MS = 1000;
 /** As often as this if nobody asked for a second's precision. */
 const TICK_MS_MAX = 5000;
+/** Less often when a look takes long because there are many databases: a thousandth of the time is enough. */
+const LOOK_SHARE = 1000;
+const SLOW_TICK_MS_MAX = 30_000;
 
 const REPLICA_HINT =
   'nothing newer can be restored; check that the store is reachable, its credentials and its free space';
@@ -93,8 +96,7 @@ export class Watchdog {
   /** Looks at everything now, and then again and again. */
   start(): void {
     this.#running = true;
-    this.check();
-    this.#arm();
+    this.#look();
   }
 
   stop(): void {
@@ -116,23 +118,25 @@ export class Watchdog {
     return healths;
   }
 
-  #arm(): void {
-    this.#timer = this.#init.clock.timer(this.#tickMs(), () => {
-      if (!this.#running) return;
-      this.check();
-      this.#arm();
+  /** Looks now, and again later. */
+  #look(): void {
+    const { clock } = this.#init;
+    const began = clock.monotonic();
+    this.check();
+    const delayMs = this.#tickMs(clock.monotonic() - began);
+    this.#timer = clock.timer(delayMs, () => {
+      if (this.#running) this.#look();
     });
     this.#timer.unref?.();
   }
 
   /** Often enough for the shortest time that somebody waits for. */
-  #tickMs(): number {
+  #tickMs(lookMs: number): number {
     const { lagAlertMs, thresholdMs = THRESHOLD_MS_MIN } = this.#init;
     if (lagAlertMs !== undefined) return TICK_MS;
-    return Math.max(
-      TICK_MS,
-      Math.min(TICK_MS_MAX, thresholdMs === 0 ? TICK_MS_MAX : thresholdMs / 4),
-    );
+    const wantedMs = thresholdMs === 0 ? Infinity : thresholdMs / 4;
+    const cheapMs = Math.min(SLOW_TICK_MS_MAX, Math.max(TICK_MS_MAX, lookMs * LOOK_SHARE));
+    return Math.max(TICK_MS, Math.min(cheapMs, wantedMs));
   }
 
   #checkOne(observation: DatabaseObservation): DatabaseHealth {
