@@ -265,6 +265,25 @@ for (const operation of ['write', 'list'] as const) {
   });
 }
 
+test('OPS-03 many replicas that hang hold up neither the end beyond the time nor the last sync of others', async (t) => {
+  const timeoutMs = 5_000;
+  const { store, all, clock } = await openBench(t, 36, { shutdownSyncTimeoutMs: timeoutMs });
+  const [healthy, hanging] = [all.slice(-3), all.slice(0, -3)];
+  for (const { client } of hanging) client.inject({ operation: 'write', kind: 'hang', times: 100 });
+  let syncedAt = Infinity;
+  const look = setInterval(() => {
+    if (healthy.every(({ client }) => client.count('write') > 0))
+      syncedAt = Math.min(syncedAt, clock.monotonic());
+  }, 5);
+  const failures = await drive(clock, store.close());
+  clearInterval(look);
+  assert.deepEqual(new Set(codes(failures)), new Set(['ERR_SHUTDOWN_TIMEOUT']));
+  assert.equal(failures.length, hanging.length);
+  assert.ok(clock.monotonic() <= timeoutMs + 5_000, `${clock.monotonic()} ms`);
+  assert.ok(syncedAt < timeoutMs, `others after ${syncedAt} ms`);
+  for (const member of healthy) assert.deepEqual(wrongPages(member), []);
+});
+
 test('OPS-03 OPS-18 an interrupt ends an upload that hangs', async (t) => {
   const { store, one, clock, logger } = await openBench(t, 1, { shutdownSyncTimeoutMs: 60_000 });
   one.client.inject({ operation: 'write', kind: 'hang' });

@@ -15,16 +15,14 @@ import {
 } from './managed-database.ts';
 import type { DatabaseObservation } from './observation.ts';
 import type { SyncResult } from './open-database.ts';
+import { closeEach } from './closing.ts';
 import { Stagger } from './stagger.ts';
 import { Upkeep } from './upkeep.ts';
-
-/** Databases that are closed at the same time. */
-const CLOSE_PARALLEL = 16;
 
 export interface CloseOptions {
   /** Fires on a second signal: no further attempt is made. */
   readonly interrupt?: AbortSignal | undefined;
-  /** Bound of the last upload of each database, if it is less than that of the settings; 0 = one attempt. */
+  /** Bound of the last uploads, if it is less than that of the settings; 0 = one attempt. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -301,19 +299,20 @@ export class Store {
     this.#closed = true;
     this.#interruptWith(options.interrupt);
     await this.#upkeep.stop();
-    const failures: (LitestreamError | undefined)[] = [];
-    const queue = [...this.#members.values()].entries();
-    const work = async (): Promise<void> => {
-      for (const [index, member] of queue) {
-        if (this.#conflicts.has(member.options.path)) continue;
-        failures[index] = await member.dismiss(options.timeoutMs);
-      }
-    };
-    await Promise.all(Array.from({ length: CLOSE_PARALLEL }, work));
+    const failures = new Map<ManagedDatabase, LitestreamError>();
+    const timeoutMs = Math.min(options.timeoutMs ?? Infinity, this.#options.shutdownSyncTimeoutMs);
+    const own = [...this.#members.values()].filter(
+      ({ options: { path } }) => !this.#conflicts.has(path),
+    );
+    const { clock } = this.#shared.ports;
+    await closeEach(own, { clock, timeoutMs }, async (member, leftMs) => {
+      const failure = await member.dismiss(leftMs);
+      if (failure !== undefined) failures.set(member, failure);
+    });
     await Promise.all(this.#leaving.values());
     await this.#upkeep.close();
     await this.#worker.close();
-    return failures.filter((failure) => failure !== undefined);
+    return own.flatMap((member) => failures.get(member) ?? []);
   }
 
   #interruptWith(signal: AbortSignal | undefined): void {
