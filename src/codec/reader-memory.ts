@@ -16,7 +16,7 @@ export const READER_WINDOW_BYTES: number = 128 * 1024;
 export const READER_PAGE_BYTES: number = 128 * 1024;
 
 /** A reader that hands over decoded pages. */
-export interface PageRuns {
+interface PageRuns {
   /** Encoded bytes held, at least one frame. */
   readonly windowBytes: number;
   /** Room for the pages of one run, at least one page. */
