@@ -35,7 +35,7 @@ export class DirectSocket {
     buffer: () => this.#room(),
     callback: (count) => this.#received(count),
   };
-  readonly #window = Buffer.allocUnsafeSlow(WINDOW_BYTES);
+  readonly #window = Buffer.alloc(WINDOW_BYTES);
   /** Part of the window that nobody has read yet. */
   #start = 0;
   #end = 0;
@@ -145,7 +145,7 @@ export class DirectSocket {
     this.#next = this.unread ? this.#end : 0;
     if (this.#next < WINDOW_BYTES) return this.#window.subarray(this.#next);
     this.#next = 'spare';
-    return (this.#spare ??= Buffer.allocUnsafeSlow(SPARE_BYTES));
+    return (this.#spare ??= Buffer.alloc(SPARE_BYTES));
   }
 
   /** Returns false to stop reading. */
