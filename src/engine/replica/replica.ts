@@ -353,9 +353,9 @@ export class Replica {
     this.#holes = [];
     let files = 0;
     let need: BridgeNeed | undefined;
-    while (need === undefined && this.#behind && (limit <= 0 || files < limit)) {
-      // What comes while it uploads is not waited for.
-      if (until !== undefined && (this.#position ?? NO_TXID) >= until) break;
+    // What comes while it uploads is not waited for.
+    const isReached = (): boolean => until !== undefined && (this.#position ?? NO_TXID) >= until;
+    while (need === undefined && this.#behind && (limit <= 0 || files < limit) && !isReached()) {
       const next = toTxid((this.#position ?? NO_TXID) + 1n);
       const bridged = this.#bridge !== undefined;
       const done = await this.#uploads.next(next, { stored: this.#newestStored, bridged }, signal);
