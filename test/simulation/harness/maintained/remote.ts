@@ -55,8 +55,10 @@ export class Remote {
   harm: Harm | undefined;
   /** There may be holes in what can be restored to a time. */
   scarred = false;
-  /** End of the last snapshot that retention deleted. */
+  /** End of the last snapshot that was deleted, for whatever reason. */
   floor = 0n;
+  /** The same of those that had expired. */
+  expired = 0n;
   /** Greatest wall-clock time at which retention may have run. */
   cutoffFrom: number = -Infinity;
   down = false;
@@ -82,6 +84,7 @@ export class Remote {
     this.damaged.clear();
     this.acknowledged = 0n;
     this.floor = 0n;
+    this.expired = 0n;
   }
 }
 

@@ -150,7 +150,7 @@ export function checkBounds(world: World): void {
       `E14: one expired snapshot at most stays in ${remote.name}: ${old.length}`,
     );
     for (const { level } of levels) {
-      const below = files.filter((file) => file.level === level && file.maxTxid < remote.floor);
+      const below = files.filter((file) => file.level === level && file.maxTxid < remote.expired);
       check(
         below.length <= 1,
         `E14: level ${level} of ${remote.name} has ${below.length} expired files`,

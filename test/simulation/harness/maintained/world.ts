@@ -207,7 +207,12 @@ export class World {
   #deleted(remote: Remote, name: string): void {
     remote.damaged.delete(name);
     const key = fileOf(name);
-    if (key?.level === SNAPSHOT_LEVEL && key.maxTxid > remote.floor) remote.floor = key.maxTxid;
+    if (key?.level !== SNAPSHOT_LEVEL) return;
+    if (key.maxTxid > remote.floor) remote.floor = key.maxTxid;
+    // A snapshot that is taken back, because its history was given up, is younger.
+    const cutoffMs = this.clock.now() - this.store.snapshotRetentionMs;
+    const createdAt = remote.store.get(name)?.createdAt ?? Infinity;
+    if (createdAt < cutoffMs && key.maxTxid > remote.expired) remote.expired = key.maxTxid;
   }
 
   /** Looks at every object as it is stored. */
