@@ -42,5 +42,5 @@ export function createReplicaClient(
             await fileSystem.stat('replica:stat-folder', dirname(databasePath)),
           ),
         });
-  return openReplica(location, { ...ports, ownership });
+  return openReplica(location, { ...ports, ownership, databasePath });
 }

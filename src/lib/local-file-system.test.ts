@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -125,14 +126,36 @@ test('work that never waits leaves the event loop its turns', async () => {
 test('only a disk of this machine is called at once, and only by whom nobody has put something in between', async (t) => {
   const folder = tempDir(t);
   const wrapped = { ...nodeFileSystem };
+  const database = join(folder, 'app.db');
   assert.equal(besideDatabase(wrapped), wrapped);
-  assert.equal(await fastestFor(wrapped, folder), wrapped);
+  assert.equal(await fastestFor(wrapped, folder, database), wrapped);
   assert.equal(besideDatabase(nodeFileSystem), localFileSystem);
   if (process.platform !== 'linux') return;
-  const missing = await fastestFor(nodeFileSystem, join(folder, 'a/b/c'));
-  assert.equal(missing, await fastestFor(nodeFileSystem, folder));
+  const missing = await fastestFor(nodeFileSystem, join(folder, 'a/b/c'), database);
+  assert.equal(missing, await fastestFor(nodeFileSystem, folder, database));
   // Not a disk: as unknown as one behind a network.
-  assert.equal(await fastestFor(nodeFileSystem, '/proc/self'), nodeFileSystem);
+  assert.equal(await fastestFor(nodeFileSystem, '/proc/self', '/proc/self/db'), nodeFileSystem);
+  // A disk that the database is not on may hang alone.
+  assert.equal(await fastestFor(nodeFileSystem, folder, '/proc/self/db'), nodeFileSystem);
   writeFileSync(join(folder, 'file'), '');
-  assert.equal(await fastestFor(nodeFileSystem, join(folder, 'file/below')), nodeFileSystem);
+  assert.equal(
+    await fastestFor(nodeFileSystem, join(folder, 'file/below'), database),
+    nodeFileSystem,
+  );
+});
+
+test('a pipe in the way of a file does not stop the event loop', async (t) => {
+  if (process.platform !== 'linux') return;
+  const folder = tempDir(t);
+  const [pipe, other, from] = ['pipe', 'other', 'from'].map((name) => join(folder, name));
+  assert.ok(pipe !== undefined && other !== undefined && from !== undefined);
+  assert.equal(spawnSync('mkfifo', [pipe, other]).status, 0);
+  writeFileSync(from, 'hello');
+  const copied = localFileSystem.copy('t', from, pipe);
+  // Whoever writes waits for a reader, in a thread.
+  const reader = await localFileSystem.open('t', pipe, 'read');
+  await copied.catch(() => undefined);
+  await reader.close();
+  await (await localFileSystem.open('t', other, 'create')).close();
+  await (await localFileSystem.open('t', other, 'read')).close();
 });

@@ -1,5 +1,5 @@
 import fs, { constants, type BigIntStats } from 'node:fs';
-import { statfs } from 'node:fs/promises';
+import { stat, statfs } from 'node:fs/promises';
 import { platform } from 'node:os';
 import { dirname } from 'node:path';
 import { systemClock } from './clock.ts';
@@ -44,14 +44,21 @@ async function call<T>(operation: string, path: string, run: () => T): Promise<T
   }
 }
 
-/** Size of a file; 0 if it is not there, or cannot be looked at. */
-function sizeOf(path: string): number {
+/** True if the copy is small, and what it replaces, if anything, is no pipe: whoever opens one waits for its reader. */
+function isQuickCopy(from: string, to: string): boolean {
   try {
-    return fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const size = fs.statSync(from, { throwIfNoEntry: false })?.size ?? 0;
+    return size <= COPY_BYTES_MAX && fs.statSync(to, { throwIfNoEntry: false })?.isFile() !== false;
   } catch {
-    return 0;
+    return false;
   }
 }
+
+/** A pipe that is opened for reading does not wait for its writer. Files do not know the difference. */
+const QUICK_FLAGS: Readonly<Record<OpenMode, number>> = {
+  ...OPEN_FLAGS,
+  read: OPEN_FLAGS.read | constants.O_NONBLOCK,
+};
 
 /** Undefined if nothing is there. @throws the system's error, also if a parent is no folder, which Node does not tell apart */
 function look(path: string): BigIntStats | undefined {
@@ -114,7 +121,7 @@ export const localFileSystem: FileSystem =
     : {
         ...nodeFileSystem,
         async open(_label, path, mode: OpenMode, permissions) {
-          const open = (): number => fs.openSync(path, OPEN_FLAGS[mode], permissions ?? 0o666);
+          const open = (): number => fs.openSync(path, QUICK_FLAGS[mode], permissions ?? 0o666);
           return new LocalFile(await call('open', path, open), path, turns);
         },
         async rename(_label, from, to) {
@@ -163,8 +170,9 @@ export const localFileSystem: FileSystem =
           }
         },
         async copy(label, from, to) {
-          if (sizeOf(from) > COPY_BYTES_MAX) await nodeFileSystem.copy(label, from, to);
-          else await call('copy', `${from} ${to}`, () => fs.copyFileSync(from, to));
+          if (isQuickCopy(from, to)) {
+            await call('copy', `${from} ${to}`, () => fs.copyFileSync(from, to));
+          } else await nodeFileSystem.copy(label, from, to);
         },
       };
 
@@ -173,14 +181,24 @@ export function besideDatabase(fileSystem: FileSystem): FileSystem {
   return fileSystem === nodeFileSystem ? localFileSystem : fileSystem;
 }
 
-/** The fastest way to a path, which need not exist: a local disk gets {@link localFileSystem}, what may hang keeps its threads. */
-export async function fastestFor(fileSystem: FileSystem, path: string): Promise<FileSystem> {
+/**
+ * The fastest way to a path, which need not exist. {@link localFileSystem} if it is on the same local disk as the database: whatever may
+ * hang while the database does not keeps its threads.
+ */
+export async function fastestFor(
+  fileSystem: FileSystem,
+  path: string,
+  databasePath: string,
+): Promise<FileSystem> {
   if (fileSystem !== nodeFileSystem || platform() !== 'linux') return fileSystem;
   for (let at = path; ; at = dirname(at)) {
     try {
+      const { dev } = await stat(at);
       const { type } = await statfs(at);
       // Some builds give the number with a sign.
-      return LOCAL_TYPES.has(type >>> 0) ? localFileSystem : fileSystem;
+      const isLocal =
+        LOCAL_TYPES.has(type >>> 0) && (await stat(dirname(databasePath))).dev === dev;
+      return isLocal ? localFileSystem : fileSystem;
     } catch (error) {
       if (!isMissing(error) || dirname(at) === at) return fileSystem;
     }

@@ -22,6 +22,8 @@ export interface ReplicaClientOptions {
   readonly random?: (() => number) | undefined;
   /** Permissions and owner for new files and folders of a `file` replica; asked before each write. */
   readonly ownership?: (() => ReplicaOwnership | Promise<ReplicaOwnership>) | undefined;
+  /** Database that the replica belongs to, open in this process. */
+  readonly databasePath?: string | undefined;
 }
 
 /**

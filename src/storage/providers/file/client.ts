@@ -42,6 +42,8 @@ export interface FileReplicaOptions {
    * are.
    */
   readonly ownership?: (() => ReplicaOwnership | Promise<ReplicaOwnership>) | undefined;
+  /** A database that is open in this process; on its disk nothing is lost by waiting for the system. */
+  readonly databasePath?: string | undefined;
 }
 
 /** Writers of one path in this process take turns, whichever client they use: they share the temporary name. */
@@ -84,6 +86,7 @@ export class FileReplicaClient implements ReplicaClient {
   readonly #root: string;
   readonly #givenFs: FileSystem;
   readonly #clock: Clock | undefined;
+  readonly #databasePath: string | undefined;
   /** The fastest way to the folder, as it was found when {@link #look} was called last. */
   #fs: FileSystem;
   #lookedAt = -Infinity;
@@ -99,6 +102,7 @@ export class FileReplicaClient implements ReplicaClient {
     const { fileSystem, clock } = options;
     this.#fs = this.#givenFs = fileSystem;
     this.#clock = clock;
+    this.#databasePath = options.databasePath;
     this.#exactTimes = clock === undefined ? undefined : exactTimes(fileSystem, clock);
   }
 
@@ -243,10 +247,11 @@ export class FileReplicaClient implements ReplicaClient {
 
   /** Looks on what kind of disk the folder is, again and again: another one may be mounted there meanwhile. */
   async #look(): Promise<void> {
+    if (this.#databasePath === undefined) return;
     const now = this.#clock?.monotonic() ?? -Infinity;
     if (now - this.#lookedAt < LOOK_MS) return;
     this.#lookedAt = now;
-    this.#fs = await fastestFor(this.#givenFs, this.#root);
+    this.#fs = await fastestFor(this.#givenFs, this.#root, this.#databasePath);
   }
 
   /** Waits for file times that are still to be put in place, a few seconds at most. */
