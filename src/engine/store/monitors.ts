@@ -91,6 +91,8 @@ class LevelMonitor {
   /** When each interval's replicas were last walked. */
   readonly #walked = new Map<number, number>();
   readonly #retries = new Map<ReplicaMaintenance, Retry>();
+  /** What is being done for which replica; settles when it has been noted. */
+  readonly #passing = new Map<ReplicaMaintenance, Promise<void>>();
   #saidTimeout = false;
 
   constructor(init: MonitorInit, level: number, intervalMs: number, first?: LevelMonitor) {
@@ -103,6 +105,12 @@ class LevelMonitor {
   /** True if this monitor found the replica not to be ready, and is about to look again. */
   awaits(replica: ReplicaMaintenance): boolean {
     return this.#retries.get(replica)?.reason === 'not-ready';
+  }
+
+  /** Resolves when what this monitor is doing for the replica, if anything, has ended in whatever way. */
+  async settled(replica: ReplicaMaintenance): Promise<void> {
+    if (!this.awaits(replica)) return;
+    await this.#passing.get(replica)?.catch(() => undefined);
   }
 
   async run(): Promise<void> {
@@ -182,7 +190,13 @@ class LevelMonitor {
       return false;
     });
     await forEach(this.#init, wanted, async (replica) => {
-      this.#note(replica, await this.#pass(replica));
+      const passing = this.#passAndNote(replica);
+      this.#passing.set(replica, passing);
+      try {
+        await passing;
+      } finally {
+        this.#passing.delete(replica);
+      }
     });
   }
 
@@ -192,8 +206,14 @@ class LevelMonitor {
     return this.#level === SNAPSHOT_LEVEL && replica.retention.areSnapshotsDue();
   }
 
+  async #passAndNote(replica: ReplicaMaintenance): Promise<void> {
+    this.#note(replica, await this.#pass(replica));
+  }
+
   async #pass(replica: ReplicaMaintenance): Promise<PassResult> {
     const { clock, signal } = this.#init;
+    // A first snapshot that is being made takes a moment; to come back later would cost a second.
+    await this.#first?.settled(replica);
     if (this.#first?.awaits(replica) === true) return 'not-ready';
     if (this.#level !== SNAPSHOT_LEVEL) return replica.compact(this.#level, signal);
     const intervalMs = this.#intervalOf(replica);
