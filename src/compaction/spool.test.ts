@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
@@ -57,4 +57,16 @@ test('a spool gives back what it was given, in memory, through the page cache an
     ),
     { numRuns: runs },
   );
+});
+
+test('a left-over that a replica has taken over under another name stays as it is', async () => {
+  const [path, published] = [join(folder, 'left.tmp'), join(folder, 'published.ltx')];
+  await writeFile(published, 'the only copy');
+  await link(published, path);
+  const spool = new Spool({ fileSystem: nodeFileSystem, path, memoryBytes: 0 });
+  await spool.write(Buffer.from('another file'));
+  assert.equal(await readFile(published, 'utf8'), 'the only copy');
+  assert.equal((await sourceBytes(spool)).toString(), 'another file');
+  await spool.discard();
+  await rm(published);
 });

@@ -113,7 +113,9 @@ export class Spool {
 
   async #spill(): Promise<OpenFile> {
     const { fileSystem, owner, path } = this.#options;
-    const file = await fileSystem.open('spool:open', path, 'create', owner?.mode ?? 0o600);
+    // A left-over may be a second name of a file that a replica has taken over: it must go, not be written to.
+    await fileSystem.remove('spool:remove', path);
+    const file = await fileSystem.open('spool:open', path, 'create-new', owner?.mode ?? 0o600);
     // From here on `discard` knows of it.
     this.#file = file;
     if (owner !== undefined) await file.setOwner('spool:chown', owner);
